@@ -1,0 +1,18 @@
+"""The kinds of reference database and the version of each one's schema."""
+
+from pathlib import Path
+
+APPLICATION_ID = 0x474E4F4D
+"""`GNOM`, at offset 68 of every database file."""
+
+SCHEMA_VERSION = {"model": 1, "lexicon": 1, "genome": 1}
+"""`user_version` by kind. A change to a schema file is a decision: tests hold the hash of each version."""
+
+KINDS = tuple(SCHEMA_VERSION)
+
+_SCHEMA = Path(__file__).parent / "schema"
+
+
+def schema(kind: str) -> str:
+    """The SQL that makes an empty database of a kind."""
+    return "\n".join((_SCHEMA / f"{name}.sql").read_text("utf-8") for name in ("common", kind))

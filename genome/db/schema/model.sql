@@ -1,0 +1,51 @@
+-- A language model: hyper-parameters, tensors in row blocks, tokens and merges.
+
+-- Key-value metadata in the order and with the types of the source file.
+-- A value that has tables of its own (tokens, scores, token types, merges) is NULL here.
+CREATE TABLE hyperparameter (
+    position   INTEGER PRIMARY KEY,          -- 0.. in the source
+    key        TEXT NOT NULL UNIQUE,
+    type       TEXT NOT NULL,                -- the source's own name: uint32, float32, string, array[string] ...
+    value      ANY                           -- integer, real, text; arrays as JSON
+) STRICT;
+
+CREATE TABLE tensor (
+    id         INTEGER PRIMARY KEY,          -- 0.. in the source's order
+    name       TEXT NOT NULL UNIQUE,         -- as in the source: blk.0.attn_q.weight
+    role       TEXT NOT NULL,                -- the name without its layer: attn_q, token_embd
+    layer      INTEGER,                      -- NULL outside the layers
+    dtype      TEXT NOT NULL,                -- the source's own name: F32, Q4_1, Q8_0 ...
+    shape      TEXT NOT NULL,                -- JSON, rows first (NumPy's order)
+    row_count  INTEGER NOT NULL,             -- product of all dimensions but the last
+    row_bytes  INTEGER NOT NULL              -- bytes of one row as stored
+) STRICT;
+
+-- A tensor's bytes, cut between rows, about 64 KiB each.
+CREATE TABLE block (
+    id         INTEGER PRIMARY KEY,
+    array      INTEGER NOT NULL REFERENCES tensor (id),
+    first_row  INTEGER NOT NULL,
+    row_count  INTEGER NOT NULL,
+    checksum   INTEGER NOT NULL,             -- XXH3-64 of data, as a signed integer
+    data       BLOB NOT NULL,
+    UNIQUE (array, first_row)
+) STRICT;
+
+CREATE TABLE token (
+    id         INTEGER PRIMARY KEY,          -- the number that the model uses
+    piece      TEXT NOT NULL,                -- as the source spells it (byte-level BPE: 'Ġthe')
+    bytes      BLOB NOT NULL,                -- what it stands for in text (b' the')
+    type       INTEGER NOT NULL,             -- GGUF's: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte
+    score      REAL                          -- SentencePiece's log probability, else NULL
+) STRICT;
+CREATE INDEX token_by_piece ON token (piece);
+CREATE INDEX token_by_bytes ON token (bytes);
+
+-- Byte-pair merges, most frequent first. Tokens by number, so that a pair is one index look-up.
+CREATE TABLE merge (
+    rank       INTEGER PRIMARY KEY,          -- 0.. ; a lower rank merges first
+    left_id    INTEGER NOT NULL REFERENCES token (id),
+    right_id   INTEGER NOT NULL REFERENCES token (id),
+    result_id  INTEGER NOT NULL REFERENCES token (id),
+    UNIQUE (left_id, right_id)
+) STRICT;

@@ -1,0 +1,81 @@
+"""The 65 semantic primes of Natural Semantic Metalanguage, and the names of all codons.
+
+Source: C. Goddard and A. Wierzbicka, the English chart of primes (65 since 2014); `data/primitives.tsv`.
+"""
+
+from dataclasses import dataclass
+
+from genome.errors import NotFoundError
+from genome.resources import table
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One semantic prime.
+
+    Attributes:
+        number: 1..65, its place in the chart and its codon.
+        key: its name in paths and JSON (`DONT_WANT`).
+        prime: its name as the chart prints it (`DON'T WANT`).
+        category: the chart's grouping (`Mental predicates`).
+        exponents: English allolexes beside the prime itself (`("THING", "WHAT")`).
+        separable: true where older lists of 64 count it as a combination of two others.
+    """
+
+    number: int
+    key: str
+    prime: str
+    category: str
+    exponents: tuple[str, ...]
+    separable: bool
+
+
+PRIMITIVES: tuple[Primitive, ...] = tuple(
+    Primitive(
+        int(row["number"]),
+        row["key"],
+        row["prime"],
+        row["category"],
+        tuple(filter(None, row["exponents"].split("|"))),
+        row["separable"] == "yes",
+    )
+    for row in table("primitives.tsv")
+)
+
+KEYS: tuple[str, ...] = tuple(p.key for p in PRIMITIVES)
+
+STRUCTURAL: tuple[str, ...] = ("SPECIAL", "BYTE", "DIGIT", "PUNCTUATION", "SPACE", "SYMBOL", "UNKNOWN")
+"""Codons 66, 67, …: what a unit without a meaning to decompose is."""
+
+_CODONS = {name: number for number, name in enumerate((*KEYS, *STRUCTURAL), start=1)}
+
+
+def codon(name: str) -> int:
+    """The codon (1..127) of a primitive's key or a structural class, in any case.
+
+    Raises:
+        NotFoundError: no codon has that name.
+
+    Example:
+        >>> codon("KNOW"), codon("special")
+        (23, 66)
+    """
+    try:
+        return _CODONS[name.strip().upper()]
+    except KeyError:
+        raise NotFoundError(f"no primitive is called {name!r}; wanted one of {', '.join(_CODONS)}") from None
+
+
+def codon_name(number: int) -> str:
+    """The name of a codon.
+
+    Raises:
+        NotFoundError: the codon is 0 (stop) or not assigned.
+
+    Example:
+        >>> codon_name(23)
+        'KNOW'
+    """
+    if not 1 <= number <= len(_CODONS):
+        raise NotFoundError(f"codon {number} has no name; wanted 1..{len(_CODONS)}")
+    return (*KEYS, *STRUCTURAL)[number - 1]

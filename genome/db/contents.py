@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import apsw
@@ -73,7 +74,7 @@ def _digest_table(db: apsw.Connection, table: str) -> tuple[int, str]:
     chosen = ", ".join(f'"{c}"' for c in columns)
     sha, rows = hashlib.sha256(), 0
     cursor = db.execute(f'SELECT {chosen} FROM "{table}"')
-    while chunk := cursor.fetchmany(_CHUNK_ROWS):
+    while chunk := list(islice(cursor, _CHUNK_ROWS)):
         sha.update(repr(chunk).encode("utf-8", "surrogatepass"))
         rows += len(chunk)
     return rows, sha.hexdigest()

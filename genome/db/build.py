@@ -59,9 +59,13 @@ def _begin(growing: Path, kind: str) -> apsw.Connection:
     db = apsw.Connection(str(growing))
     try:
         prepare(db)
-        db.execute(f"PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
-        db.execute("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE")
-        db.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION[kind]}")
+        settings = {
+            "page_size": PAGE_BYTES, "journal_mode": "OFF", "synchronous": "OFF", "locking_mode": "EXCLUSIVE",
+            "application_id": APPLICATION_ID, "user_version": SCHEMA_VERSION[kind],
+        }  # fmt: skip
+        for name, value in settings.items():
+            db.pragma(name, value)
+        db.execute("BEGIN EXCLUSIVE")
         db.execute(schema(kind))
     except BaseException:
         db.close(True)
@@ -99,7 +103,8 @@ def _finish(db: apsw.Connection, name: str, kind: str, facts: dict[str, str]) ->
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     db.executemany("INSERT INTO meta VALUES (?, ?)", sorted(facts.items()))
-    db.execute("COMMIT; PRAGMA optimize")
+    db.execute("COMMIT")
+    db.pragma("optimize")
     db.close()
 
 

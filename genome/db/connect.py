@@ -50,7 +50,8 @@ def prepare(db: apsw.Connection) -> None:
     db.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     db.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
     db.set_busy_timeout(5000)
-    db.execute(f"PRAGMA foreign_keys=ON; PRAGMA mmap_size={MMAP_BYTES}; PRAGMA cache_size=-{CACHE_KIB}")
+    for name, value in {"foreign_keys": "ON", "mmap_size": MMAP_BYTES, "cache_size": -CACHE_KIB}.items():
+        db.pragma(name, value)
 
 
 def header(path: Path) -> dict[str, str]:
@@ -94,9 +95,7 @@ def check(path: Path, kind: str | None) -> None:
     if version > newest:
         raise Error(f"{path} has schema version {version}, this program knows {newest}; update Token Genome")
     if path.stat().st_size < size:
-        raise DamagedError(
-            f"{path} is truncated: {path.stat().st_size} of {size} bytes; build or copy it again"
-        )
+        raise DamagedError(f"{path} is truncated: {path.stat().st_size} of {size} bytes; build or copy it again")
 
 
 def _mark(path: Path) -> tuple[int, int] | None:
@@ -122,9 +121,7 @@ def sqlite_errors(path: Path | str) -> Iterator[None]:
     except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as error:
         raise DamagedError(f"{path} is damaged ({error}); build or copy it again") from error
     except (apsw.ReadOnlyError, apsw.PermissionsError, apsw.CantOpenError) as error:
-        raise Error(
-            f"{path} cannot be opened or written ({error}); check the folder's permissions"
-        ) from error
+        raise Error(f"{path} cannot be opened or written ({error}); check the folder's permissions") from error
     except (apsw.BusyError, apsw.LockedError) as error:
         raise Error(f"{path} is in use by another process ({error}); wait for it, or end it") from error
     except apsw.IOError as error:

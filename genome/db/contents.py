@@ -42,9 +42,7 @@ def verify(path: Path, progress: Callable[[str], None] = lambda _: None) -> list
     try:
         with opened(path) as db:
             progress("pages")
-            problems += [
-                Problem("pages", text) for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"
-            ]
+            problems += [Problem("pages", text) for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
             wanted = {t: (n, sha) for t, n, sha in db.execute("SELECT * FROM contents")}
             for table in sorted(wanted.keys() | set(_tables(db))):
                 progress(table)

@@ -154,21 +154,27 @@ def _table() -> dict[str, Source]:
 @contextlib.contextmanager
 def _alone(source: Source, progress: Progress) -> Iterator[None]:
     """One fetch of a source at a time. SQLite's lock works on every platform and dies with its process."""
-    lock = apsw.Connection(str(source.folder.with_name(f".{source.name}.lock")))
+    path = source.folder.with_name(f".{source.name}.lock")
     try:
-        lock.pragma("journal_mode", "MEMORY")
-        while True:
-            try:
-                lock.execute("BEGIN EXCLUSIVE")
-                break
-            except apsw.BusyError:
-                progress(f"{source.name}: another process is fetching it", 0, 0, "B")
-                time.sleep(_POLL_S)
-        yield
+        lock = apsw.Connection(str(path))
     except apsw.Error as error:
-        raise Error(f"{source.name}: {lock.filename} cannot be locked ({error}); check GENOME_CACHE") from error
+        raise Error(f"{source.name}: {path} cannot be written ({error}); check GENOME_CACHE") from error
+    try:
+        while not _locked(lock):
+            progress(f"{source.name}: another process is fetching it", 0, 0)
+            time.sleep(_POLL_S)
+        yield
     finally:
         lock.close()
+
+
+def _locked(lock: apsw.Connection) -> bool:
+    try:
+        lock.pragma("journal_mode", "MEMORY")
+        lock.execute("BEGIN EXCLUSIVE")
+    except apsw.BusyError:
+        return False
+    return True
 
 
 def _fetch(source: Source, progress: Progress) -> None:

@@ -1,0 +1,1 @@
+"""What a researcher sees: displays, charts, progress, JupyterLab and reports."""

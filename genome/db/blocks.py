@@ -1,6 +1,6 @@
 """Arrays in rows: bytes cut between rows into blocks, each with a checksum that every read compares.
 
-Works on any table `block(id, array, first_row, row_count, checksum, data)`.
+Works on any table `block(id, array, first_row, row_count, checksum, data)` with an index on (array, first_row).
 """
 
 from collections.abc import Iterator
@@ -8,28 +8,49 @@ from collections.abc import Iterator
 import apsw
 import xxhash
 
-from genome.errors import DamagedError
+from genome.errors import DamagedError, Error, NotFoundError
 
 BLOCK_BYTES = 64 * 1024
 
+_ALL_ROWS = 1 << 62
+
+# The block that holds row :first is the last one that begins at or before it.
+_BLOCKS = """
+    SELECT first_row, row_count, checksum, data FROM block
+    WHERE array = :array AND first_row < :beyond AND first_row >= coalesce(
+        (SELECT max(first_row) FROM block WHERE array = :array AND first_row <= :first), 0)
+    ORDER BY first_row"""
+
 
 def checksum(data: bytes | memoryview) -> int:
-    """XXH3-64 of some bytes as SQLite's signed integer."""
+    """XXH3-64 of some bytes as SQLite's signed integer.
+
+    Example:
+        >>> checksum(b"")  # 0x2D06800538D394C2, the test vector of the XXH3 specification
+        3244421341483603138
+    """
     unsigned = xxhash.xxh3_64_intdigest(data)
     return unsigned - (1 << 64) if unsigned >> 63 else unsigned
 
 
-def write_rows(db: apsw.Connection, array: int, data: memoryview, row_bytes: int) -> None:
-    """Stores an array's bytes as blocks of whole rows, about 64 KiB each.
+def write_rows(db: apsw.Connection, array: int, data: bytes | memoryview, row_bytes: int) -> None:
+    """Stores an array's bytes as blocks of whole rows, at most 64 KiB each (or one row, where that is longer).
 
     Args:
         db: a database being built.
         array: the array's number.
         data: all rows, contiguous; a multiple of `row_bytes`.
         row_bytes: the size of one row.
+
+    Raises:
+        Error: the bytes are not a whole number of rows.
     """
-    rows = max(1, BLOCK_BYTES // row_bytes)
-    step = rows * row_bytes
+    data = memoryview(data).cast("B")
+    if row_bytes < 1 or len(data) % row_bytes:
+        raise Error(
+            f"array {array} has {len(data)} bytes; wanted whole rows of {row_bytes} bytes: check the source"
+        )
+    step = max(1, BLOCK_BYTES // row_bytes) * row_bytes
     db.executemany(
         "INSERT INTO block (array, first_row, row_count, checksum, data) VALUES (?, ?, ?, ?, ?)",
         (
@@ -46,40 +67,39 @@ def iter_rows(
     """The blocks that hold rows `first` to `first + count` (all without a count), checked.
 
     Yields:
-        first row, number of rows, bytes: of each whole block, in order.
+        first row, number of rows, bytes: of each whole block, in order, one beginning where the last one ended.
 
     Raises:
-        DamagedError: a block's bytes are not those that were written.
+        DamagedError: a block's bytes are not those that were written, or one between two others is missing.
     """
-    # The block that holds `first` is the last one that begins at or before it.
-    sql = """
-        SELECT first_row, row_count, checksum, data FROM block
-        WHERE array = :array AND first_row < :beyond AND first_row >= coalesce(
-            (SELECT max(first_row) FROM block WHERE array = :array AND first_row <= :first), 0)
-        ORDER BY first_row"""
-    beyond = (1 << 62) if count is None else first + count
-    for at, rows, expected, data in db.execute(sql, {"array": array, "first": first, "beyond": beyond}):
-        if checksum(data) != expected:
+    beyond = _ALL_ROWS if count is None else first + count
+    wanted = None
+    for at, rows, expected, data in db.execute(_BLOCKS, {"array": array, "first": first, "beyond": beyond}):
+        if checksum(data) != expected or (wanted is not None and at != wanted):
             raise DamagedError(
                 f"{db.filename}: array {array}, rows {at} to {at + rows - 1} are damaged; "
                 "`genome verify` lists all damage, `genome pull` builds the database again"
             )
         yield at, rows, data
+        wanted = at + rows
 
 
 def read_rows(db: apsw.Connection, array: int, first: int, count: int, row_bytes: int) -> bytes:
     """The bytes of some rows, from no other blocks than those that hold them.
 
     Raises:
-        DamagedError: a block is damaged, or rows are missing.
+        NotFoundError: the array has no such rows.
+        DamagedError: a block is damaged or missing.
     """
+    if first < 0 or count < 0:
+        raise NotFoundError(f"array {array} has no rows {first} to {first + count - 1}; wanted numbers from 0 on")
     parts = []
     for at, _, data in iter_rows(db, array, first, count):
         begin = max(0, first - at) * row_bytes
         parts.append(data[begin : (first + count - at) * row_bytes])
     found = b"".join(parts)
     if len(found) != count * row_bytes:
-        raise DamagedError(
-            f"{db.filename}: array {array} lacks rows between {first} and {first + count - 1}; build it again"
+        raise NotFoundError(
+            f"{db.filename}: array {array} has no rows {first} to {first + count - 1}; ask for rows that it has"
         )
     return found

@@ -1,21 +1,24 @@
 """Atomic builds: a database appears under its name complete, or not at all."""
 
 import datetime
-import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 import apsw
 
 from genome.db.connect import prepare, sqlite_errors
-from genome.db.contents import digest
-from genome.db.kinds import APPLICATION_ID, SCHEMA_VERSION, schema
+from genome.db.contents import digests, identity
+from genome.db.kinds import APPLICATION_ID, KINDS, SCHEMA_VERSION, schema
+from genome.db.layout import inside_virtual
 from genome.errors import Error
 
 PAGE_BYTES = 16384
+_OWN_FACTS = ("kind", "name", "checksum", "uuid", "created")
 
 
 @contextmanager
@@ -31,36 +34,52 @@ def building(path: Path, kind: str, **facts: str) -> Iterator[apsw.Connection]:
         facts: rows of `meta`: source, source_sha256, licence and what the kind adds.
 
     Raises:
-        Error: another process is building the same database, the disk is full, the folder not writable.
+        Error: another process is building the same database, the disk is full, the folder not writable, a
+            folder already has that name, no such kind, or the content breaks the kind's schema.
     """
-    growing = path.with_name(f".{path.name}.building")
+    if kind not in KINDS:
+        raise Error(f"there is no kind {kind!r} of database; wanted one of {', '.join(KINDS)}")
+    if taken := [name for name in facts if name in _OWN_FACTS]:
+        raise Error(f"{taken[0]!r} is a fact that the build itself writes; choose another name")
+    if path.is_dir():
+        raise Error(f"{path} is a folder; wanted the name of a database file")
     with sqlite_errors(path):
-        db = _begin(growing, kind)
+        growing, db = _begin(path, kind)
         try:
             yield db
-            _finish(db, path.stem, kind, facts)
+            _finish(db, path.stem, kind, {key: str(value) for key, value in facts.items()})
+            _publish(db, growing, path)
         except BaseException:
             db.close(True)
             with suppress(FileNotFoundError):
                 growing.unlink()
             raise
-    _sync(growing)
-    os.replace(growing, path)
-    _sync(path.parent)
 
 
-def _begin(growing: Path, kind: str) -> apsw.Connection:
+def _begin(path: Path, kind: str) -> tuple[Path, apsw.Connection]:
+    """A locked file of a new name. The lock, held to the end, is what tells a live build from a killed one."""
     try:
-        growing.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(path.name)}\.[0-9a-f]+\.building", leftover.name):
+                _remove_leftover(leftover)
     except OSError as error:
-        raise Error(f"{growing.parent} cannot be made ({error.strerror}); choose another folder") from error
-    if growing.exists():
-        _remove_leftover(growing)
+        raise Error(f"{path.parent} cannot be written ({error.strerror}); choose another folder") from error
+    while True:
+        growing = path.with_name(f".{path.name}.{token_hex(4)}.building")
+        db = _create(growing, kind)
+        if growing.exists():
+            return growing, db
+        db.close(True)  # taken for a leftover by another build, in the moment before the lock
+
+
+def _create(growing: Path, kind: str) -> apsw.Connection:
     db = apsw.Connection(str(growing))
     try:
         prepare(db)
+        # No journal file: a build that fails is thrown away whole. One sync, when it is complete.
         settings = {
-            "page_size": PAGE_BYTES, "journal_mode": "OFF", "synchronous": "OFF", "locking_mode": "EXCLUSIVE",
+            "page_size": PAGE_BYTES, "journal_mode": "MEMORY", "synchronous": "FULL", "locking_mode": "EXCLUSIVE",
             "application_id": APPLICATION_ID, "user_version": SCHEMA_VERSION[kind],
         }  # fmt: skip
         for name, value in settings.items():
@@ -69,49 +88,58 @@ def _begin(growing: Path, kind: str) -> apsw.Connection:
         db.execute(schema(kind))
     except BaseException:
         db.close(True)
+        growing.unlink(missing_ok=True)
         raise
     return db
 
 
-def _remove_leftover(growing: Path) -> None:
-    """A live builder holds the file's lock; without one, the file is what a killed build left."""
+def _remove_leftover(leftover: Path) -> None:
+    """A live build holds its file's lock; without one, the file is what a killed build left."""
     try:
-        db = apsw.Connection(str(growing))
+        db = apsw.Connection(str(leftover))
         try:
             db.execute("BEGIN EXCLUSIVE; ROLLBACK")
         finally:
             db.close(True)
     except (apsw.BusyError, apsw.LockedError):
-        raise Error(f"{growing} is being built by another process; wait for it, or end it") from None
+        raise Error(f"{leftover} is being built by another process; wait for it, or end it") from None
     except apsw.Error:
         pass  # half a page is no database: that is what a kill leaves
-    growing.unlink(missing_ok=True)
+    leftover.unlink(missing_ok=True)
 
 
 def _finish(db: apsw.Connection, name: str, kind: str, facts: dict[str, str]) -> None:
-    """Digests, then the header facts. The uuid follows from the content: the same sources, the same identity."""
-    content = digest(db)
-    db.executemany("INSERT INTO contents VALUES (?, ?, ?)", [(t, n, sha) for t, (n, sha) in content.items()])
-    told = repr((kind, sorted(facts.items()), sorted(content.items())))
-    checksum = hashlib.sha256(told.encode()).hexdigest()
-    facts = {
-        "source": "", "source_sha256": "", "licence": "", **facts,
+    """The header facts and the digests. The uuid follows from the content: the same sources, the same identity."""
+    content = digests(db)
+    facts = {"source": "", "source_sha256": "", "licence": "", **facts}
+    checksum = identity(kind, facts, content, inside_virtual(db))
+    facts |= {
         "kind": kind,
         "name": name,
         "checksum": checksum,
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, checksum)),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    }
     db.executemany("INSERT INTO meta VALUES (?, ?)", sorted(facts.items()))
+    content["meta"] = digests(db, ["meta"])["meta"]
+    db.executemany(
+        "INSERT INTO contents VALUES (?, ?, ?)", [(t, n, sha) for t, (n, sha) in sorted(content.items())]
+    )
     db.execute("COMMIT")
-    db.pragma("optimize")
-    db.close()
 
 
-def _sync(path: Path) -> None:
-    """Asks the disk to keep a file or a folder's entries; where folders cannot be opened, the rename stands."""
-    with suppress(PermissionError):
-        handle = os.open(path, os.O_RDONLY)
+def _publish(db: apsw.Connection, growing: Path, path: Path) -> None:
+    if os.name == "nt":
+        db.close()  # Windows moves no open file; elsewhere the lock stays until the file has its name
+    try:
+        os.replace(growing, path)
+    except OSError as error:
+        raise Error(
+            f"{path} cannot be replaced ({error.strerror}); close what holds it, then build again"
+        ) from error
+    db.close(True)
+    with suppress(OSError):  # a folder that cannot be synced: the rename stands as the system keeps it
+        handle = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

@@ -1,14 +1,16 @@
 """The one door to a database file."""
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import apsw
-import sqlite_vec
 
-from genome.db.kinds import APPLICATION_ID, SCHEMA_VERSION
+from genome.db.kinds import APPLICATION_ID, KINDS, SCHEMA_VERSION
+from genome.db.layout import lacking
 from genome.errors import DamagedError, Error, NotFoundError
 
 MMAP_BYTES = 1 << 40
@@ -18,46 +20,31 @@ CACHE_KIB = 4096
 def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
     """Opens a reference database read-only, with sqlite-vec loaded; nothing in the file is run.
 
+    The file is taken as finished: no lock is held, and replacing it by a new build leaves this connection
+    with the old content.
+
     Args:
         path: the database file.
         kind: refuse any other kind.
 
     Raises:
         NotFoundError: no such file.
-        DamagedError: not a database of this program, or truncated.
-        Error: of another kind, or of a newer schema.
+        DamagedError: not a database of this program, truncated, half-changed, or without its tables.
+        Error: of another kind or of another schema version, or not readable.
     """
     path = Path(path)
-    check(path, kind)
     with sqlite_errors(path):
+        check(path, kind)
         db = apsw.Connection(
-            path.resolve().as_uri() + "?mode=ro", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+            path.resolve().as_uri() + "?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         )
-        prepare(db)
-        if kind is not None and (found := meta(db).get("kind")) != kind:
-            db.close()
-            raise Error(f"{path} is a {found} database; wanted a {kind} database")
+        try:
+            prepare(db)
+            _check_kind(db, path, kind)
+        except BaseException:
+            db.close(True)
+            raise
     return db
-
-
-def prepare(db: apsw.Connection) -> None:
-    """Loads sqlite-vec and shuts what a stranger's file could use: its schema is data, never trusted code."""
-    db.enable_load_extension(True)
-    db.load_extension(sqlite_vec.loadable_path())
-    db.enable_load_extension(False)
-    db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
-    db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-    db.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
-    db.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
-    db.set_busy_timeout(5000)
-    for name, value in {"foreign_keys": "ON", "mmap_size": MMAP_BYTES, "cache_size": -CACHE_KIB}.items():
-        db.pragma(name, value)
-
-
-def header(path: Path) -> dict[str, str]:
-    """The `meta` table of a database, after the checks of `connect`."""
-    with opened(path) as db:
-        return meta(db)
 
 
 @contextmanager
@@ -68,7 +55,13 @@ def opened(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connectio
         try:
             yield db
         finally:
-            db.close()
+            db.close(True)
+
+
+def header(path: Path | str) -> dict[str, str]:
+    """The `meta` table of a database, after the checks of `connect`."""
+    with opened(path) as db:
+        return meta(db)
 
 
 def meta(db: apsw.Connection) -> dict[str, str]:
@@ -78,24 +71,95 @@ def meta(db: apsw.Connection) -> dict[str, str]:
 
 def is_database(path: Path) -> bool:
     """Whether a file carries this program's mark; says nothing about its health."""
-    return path.is_file() and _mark(path) is not None
+    try:
+        return path.is_file() and _mark(path) is not None
+    except OSError:
+        return False
+
+
+def prepare(db: apsw.Connection) -> None:
+    """Loads sqlite-vec and shuts what a stranger's file could use: its schema is data, never trusted code."""
+    db.enable_load_extension(True)
+    db.load_extension(_sqlite_vec())
+    db.enable_load_extension(False)
+    db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
+    for name, value in {"foreign_keys": "ON", "mmap_size": MMAP_BYTES, "cache_size": -CACHE_KIB}.items():
+        db.pragma(name, value)
 
 
 def check(path: Path, kind: str | None) -> None:
     """Reads the file's first hundred bytes and refuses what is not ours, before SQLite touches it."""
-    if not path.exists():
-        raise NotFoundError(f"{path} does not exist; wanted a {kind or 'reference'} database")
-    if not path.is_file():
-        raise Error(f"{path} is not a file; wanted a {kind or 'reference'} database")
-    mark = _mark(path)
-    if mark is None:
-        raise DamagedError(f"{path} is not a database of Token Genome; `genome pull` makes one from a source")
-    version, size = mark
-    newest = max(SCHEMA_VERSION.values()) if kind is None else SCHEMA_VERSION[kind]
-    if version > newest:
-        raise Error(f"{path} has schema version {version}, this program knows {newest}; update Token Genome")
-    if path.stat().st_size < size:
-        raise DamagedError(f"{path} is truncated: {path.stat().st_size} of {size} bytes; build or copy it again")
+    wanted = f"{kind or 'reference'} database"
+    if kind is not None and kind not in KINDS:
+        raise Error(f"there is no kind {kind!r} of database; wanted one of {', '.join(KINDS)}")
+    try:
+        if not path.exists():
+            raise NotFoundError(f"{path} does not exist; wanted a {wanted}")
+        if not path.is_file():
+            raise Error(f"{path} is not a file; wanted a {wanted}")
+        mark = _mark(path)
+        if mark is None:
+            raise DamagedError(f"{path} is not a database of Token Genome; `genome pull` makes one from a source")
+        for beside in (path.with_name(path.name + end) for end in ("-journal", "-wal")):
+            if beside.exists() and beside.stat().st_size:
+                raise DamagedError(
+                    f"{path} has an unfinished change beside it ({beside.name}), made by another program; "
+                    "build it again, or copy it again without changing it"
+                )
+        version, size = mark
+        found = path.stat().st_size
+    except OSError as error:
+        raise Error(f"{path} cannot be read ({error.strerror}); wanted a {wanted}") from error
+    if version > max(SCHEMA_VERSION.values()):
+        raise Error(f"{path} has schema version {version}, newer than this program; update Token Genome")
+    if found < size:
+        raise DamagedError(f"{path} is truncated: {found} of {size} bytes; build or copy it again")
+
+
+@contextmanager
+def sqlite_errors(path: Path | str) -> Iterator[None]:
+    """Turns what SQLite says about one file into one clear line; misuse by this program passes through."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise Error(f"no space left for {path}; free some, or set GENOME_HOME to a larger disk") from error
+    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, UnicodeDecodeError) as error:
+        raise DamagedError(f"{path} is damaged ({_line(error)}); build or copy it again") from error
+    except (apsw.ReadOnlyError, apsw.PermissionsError, apsw.CantOpenError) as error:
+        raise Error(
+            f"{path} cannot be opened or written ({_line(error)}); check the folder's permissions"
+        ) from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise Error(f"{path} is in use by another process ({_line(error)}); wait for it, or end it") from error
+    except apsw.IOError as error:
+        raise Error(f"{path}: the disk refused ({_line(error)}); check its space and health") from error
+    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError) as error:
+        raise Error(
+            f"{path}: the source does not fit a database ({_line(error)}); check it, or fetch it again"
+        ) from error
+    except apsw.ExtensionLoadingError as error:
+        raise Error(
+            f"sqlite-vec does not load ({_line(error)}); `pip install --force-reinstall sqlite-vec`"
+        ) from error
+    except apsw.NoMemError as error:
+        raise Error(f"{path}: no memory left; close other programs, or use a smaller database") from error
+    except apsw.SQLError as error:
+        raise DamagedError(f"{path}: SQLite refused ({_line(error)}); build or copy it again") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _sqlite_vec() -> str:
+    """The library beside the package, whose import would bring NumPy (0.15 s) for one path."""
+    spec = find_spec("sqlite_vec")
+    if spec is None or spec.origin is None:
+        raise Error("the package sqlite-vec is missing; `pip install sqlite-vec`")
+    return os.path.join(os.path.dirname(spec.origin), "vec0")
 
 
 def _mark(path: Path) -> tuple[int, int] | None:
@@ -111,22 +175,19 @@ def _mark(path: Path) -> tuple[int, int] | None:
     return version, (65536 if page_bytes == 1 else page_bytes) * pages
 
 
-@contextmanager
-def sqlite_errors(path: Path | str) -> Iterator[None]:
-    """Turns SQLite's exceptions about one file into one clear line each."""
-    try:
-        yield
-    except apsw.FullError as error:
-        raise Error(f"no space left for {path}; free some, or set GENOME_HOME to a larger disk") from error
-    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as error:
-        raise DamagedError(f"{path} is damaged ({error}); build or copy it again") from error
-    except (apsw.ReadOnlyError, apsw.PermissionsError, apsw.CantOpenError) as error:
-        raise Error(f"{path} cannot be opened or written ({error}); check the folder's permissions") from error
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise Error(f"{path} is in use by another process ({error}); wait for it, or end it") from error
-    except apsw.IOError as error:
-        raise Error(f"{path}: the disk refused ({error}); check its space and health") from error
-    except apsw.SQLError as error:
-        raise DamagedError(
-            f"{path}: {error}; the file lacks what its kind holds: build or copy it again"
-        ) from error
+def _check_kind(db: apsw.Connection, path: Path, wanted: str | None) -> None:
+    found = meta(db).get("kind")
+    if found is None:
+        raise DamagedError(f"{path} does not say which kind of database it is; build or copy it again")
+    if wanted is not None and found != wanted:
+        raise Error(f"{path} is a {found} database; wanted a {wanted} database")
+    if found not in KINDS:
+        raise Error(
+            f"{path} is a {found!r:.40} database; this program knows {', '.join(KINDS)}: update Token Genome"
+        )
+    version = db.pragma("user_version")
+    if version != SCHEMA_VERSION[found]:
+        repair = "update Token Genome" if version > SCHEMA_VERSION[found] else "`genome pull` builds it again"
+        raise Error(f"{path} has schema version {version}, wanted {SCHEMA_VERSION[found]}; {repair}")
+    if lacks := lacking(db, found):
+        raise DamagedError(f"{path} lacks the {lacks[0]} of a {found} database; build or copy it again")

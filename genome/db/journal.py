@@ -1,10 +1,13 @@
 """What an activity touched, gathered in memory and cheap enough to stay on."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Access(NamedTuple):
@@ -61,6 +64,8 @@ class Journal:
 
     def frame(self) -> pl.DataFrame:
         """One row an access: step, database, object, row, rows, bytes, source."""
+        import polars as pl  # 0.2 s that nobody who only generates has to wait for
+
         schema = {
             "step": pl.Int64, "database": pl.String, "object": pl.String,
             "row": pl.Int64, "rows": pl.Int64, "bytes": pl.Int64, "source": pl.String,

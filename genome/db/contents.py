@@ -9,7 +9,7 @@ import apsw
 
 from genome.db.blocks import checksum
 from genome.db.connect import meta, opened
-from genome.db.layout import inside_virtual, strangers
+from genome.db.layout import inside_virtual, plain, strangers
 from genome.errors import DamagedError
 
 Digest = tuple[int, str]
@@ -27,7 +27,7 @@ class Problem:
 
 
 def digests(db: apsw.Connection, tables: Sequence[str] | None = None) -> dict[str, Digest]:
-    """The digest of some tables (all ordinary ones but `contents`): of the columns' values in the order of the key.
+    """The digest of some tables (all ordinary ones but `contents`): of their SQL, then their rows by key.
 
     Bytes that a checksum column already covers are left out.
     """
@@ -93,7 +93,8 @@ def _tables(db: apsw.Connection) -> list[str]:
 
 
 def _digest(db: apsw.Connection, table: str) -> Digest:
-    sha, rows = hashlib.sha256(), 0
+    sql = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).get
+    sha, rows = hashlib.sha256(plain(str(sql)).encode("utf-8", "surrogatepass")), 0
     for row in db.execute(_select(db, table)):
         # Long byte strings by their own digest: their repr would be four times as long.
         brief = [hashlib.sha256(v).digest() if type(v) is bytes and len(v) > _LONG_BYTES else v for v in row]

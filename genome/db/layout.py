@@ -11,7 +11,7 @@ from genome.db.kinds import schema
 @cache
 def layout(kind: str) -> dict[str, str]:
     """The SQL of each table and index of a kind by name, without comments and line breaks."""
-    return {_name(sql): sql for part in _plain(schema(kind)).split(";") if (sql := part.strip())}
+    return {_name(sql): sql for part in plain(schema(kind)).split(";") if (sql := part.strip())}
 
 
 def lacking(db: apsw.Connection, kind: str) -> list[str]:
@@ -37,10 +37,11 @@ def strangers(db: apsw.Connection, kind: str) -> list[str]:
 
 def _found(db: apsw.Connection) -> dict[str, str]:
     rows = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index')")
-    return {str(name): _plain(str(sql)) for name, sql in rows}
+    return {str(name): plain(str(sql)) for name, sql in rows}
 
 
-def _plain(sql: str) -> str:
+def plain(sql: str) -> str:
+    """SQL without comments and line breaks: what it says, not how it is written."""
     return " ".join(re.sub(r"--[^\n]*", "", sql).split())
 
 

@@ -1,0 +1,7 @@
+"""`python -m genome`: the same as the command `genome`."""
+
+import sys
+
+from genome.cli import main
+
+sys.exit(main())

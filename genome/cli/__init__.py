@@ -1,0 +1,74 @@
+"""The command `genome`: one line on standard error and exit status 2 for whatever is wrong with the input."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from genome import __version__
+from genome.cli import databases, meaning, models, notebooks
+from genome.errors import Error
+
+WRONG_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit status.
+
+    0 done, 2 wrong input or a machine that refuses (full disk, no network), 130 Ctrl-C, 141 the reader of
+    standard output went away.
+    """
+    try:
+        chosen = parser().parse_args(arguments)
+        status = chosen.run(chosen)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes once more when it ends: give it something to flush into.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except Error as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename or 'the machine'}: {error.strerror or error}")
+    return status or 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets `run`, a function of the parsed arguments."""
+    top = _Parser(
+        prog="genome",
+        description="Meaning and model weights in SQLite: pull models and dictionaries, decompose words into "
+        "65 semantic primes, generate text from the database, open it all in JupyterLab.",
+        epilog="Begin with `genome lab`: it builds the default workbench and opens the tour.",
+    )
+    top.add_argument("--version", action="version", version=f"genome {__version__}")
+    home = {"metavar": "FOLDER", "help": "the workbench's folder; else GENOME_HOME, else the user's data folder"}
+    top.add_argument("--home", default=None, **home)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--home", default=argparse.SUPPRESS, **home)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, summary: str, example: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example:\n  {example}",
+            parents=[shared], formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    for room in (databases, notebooks, meaning, models):
+        room.add_commands(add)
+    return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line; `--help` has the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_refuse(f"{message}; `{self.prog} --help` shows how"))
+
+
+def _refuse(text: str) -> int:
+    print(f"genome: {' '.join(text.split())}", file=sys.stderr)
+    return WRONG_INPUT

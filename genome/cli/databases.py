@@ -1,0 +1,90 @@
+"""The commands about databases as such: pull, list, info, verify."""
+
+import argparse
+
+from genome import sources
+from genome.cli.shared import Add, add_json, bars, print_json, print_table, workbench
+from genome.db import KINDS
+from genome.errors import DamagedError
+
+
+def add_commands(add: Add) -> None:
+    """Adds them to the parser."""
+    known = ", ".join(sources.names(*KINDS))
+    pull = add(
+        "pull", "make a database from a named source or a GGUF file", "genome pull models/tiny.gguf --name tiny"
+    )
+    pull.add_argument("what", metavar="NAME|FILE", help=f"a named source ({known}) or a .gguf file")
+    pull.add_argument("--name", help="the database's name; else the source's, or the file's without .gguf")
+    add_json(pull)
+    pull.set_defaults(run=_pull)
+
+    every = add("list", "list the databases of the workbench", "genome list")
+    add_json(every)
+    every.set_defaults(run=_list)
+
+    info = add("info", "tell where a database comes from and what it holds", "genome info wordnet")
+    info.add_argument("name", metavar="NAME")
+    add_json(info)
+    info.set_defaults(run=_info)
+
+    verify = add(
+        "verify", "read a whole database and list all damage (exit status 2 if any)", "genome verify smollm2"
+    )
+    verify.add_argument("name", metavar="NAME")
+    add_json(verify)
+    verify.set_defaults(run=_verify)
+
+
+def _pull(arguments: argparse.Namespace) -> None:
+    bench = workbench(arguments)
+    before = bench.names()
+    path = bench.pull(arguments.what, arguments.name)
+    if arguments.json:
+        print_json(bench.info(path.stem))
+    else:
+        print(f"{path.stem} {'was already there' if path.stem in before else 'is ready'}: {path}")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    bench = workbench(arguments)
+    frame = bench.databases()
+    if arguments.json:
+        print_json(frame.to_dicts())
+    elif frame.is_empty():
+        print(f"{bench.folder} holds no database; `genome lab --build-only` builds the default ones")
+    else:
+        shown = frame.select("name", "kind", "size_bytes", "source", "licence", "created")
+        print_table(shown.columns, shown.iter_rows())
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    facts = workbench(arguments).info(arguments.name)
+    if arguments.json:
+        print_json(facts)
+        return
+    rows = facts.pop("rows")
+    width = max(map(len, (*facts, *rows))) + 2
+    for key, value in facts.items():
+        print(f"{key:<{width}}{value}")
+    print("\nrows")
+    for table, number in rows.items():
+        print(f"{table:<{width}}{number}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    bench = workbench(arguments)
+    with bars() as progress:
+        problems = bench.verify(arguments.name, lambda part: progress(f"{arguments.name}: {part}", 0, 0, "parts"))
+    if arguments.json:
+        print_json([{"table": p.table, "text": p.text} for p in problems])
+    for problem in problems:
+        if not arguments.json:
+            print(f"{problem.table}: {problem.text}")
+    if problems:
+        raise DamagedError(
+            f"{arguments.name} is damaged in {len(problems)} places; remove {bench.path(arguments.name)} "
+            "and pull it again"
+        )
+    if not arguments.json:
+        print(f"{arguments.name} is as it was built")

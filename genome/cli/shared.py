@@ -1,0 +1,81 @@
+"""What the commands share: the workbench, progress, and how answers are printed."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from genome.errors import Error
+from genome.progress import Progress, silent
+from genome.workbench import Workbench
+
+Add = Callable[[str, str, str], argparse.ArgumentParser]
+"""Makes the parser of a command from its name, a summary and an example."""
+
+
+def workbench(arguments: argparse.Namespace) -> Workbench:
+    """The workbench that `--home` or the environment names."""
+    return Workbench(arguments.home, bars=bars)
+
+
+def bars() -> AbstractContextManager[Progress]:
+    """Progress bars where somebody looks at standard error; elsewhere it is kept for what went wrong."""
+    if not sys.stderr.isatty():
+        return nullcontext(silent)
+    from genome.lab.progress import Bars
+
+    return Bars()
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds `--json`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON value for a program to read")
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line; numbers of NumPy and of genome IDs as what they are."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Columns of text, aligned; numbers to the right."""
+    rows = [tuple(row) for row in rows]
+    cells = [tuple(columns), *(tuple(_cell(value) for value in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+    for line in cells:
+        parts = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True))
+        print("  ".join(parts).rstrip())
+
+
+def count(text: str) -> int:
+    """An argument that counts something: a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def read_stdin() -> str:
+    """Standard input as text.
+
+    Raises:
+        Error: it is not UTF-8.
+    """
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Error(
+            f"standard input is not UTF-8 ({error.reason} at byte {error.start}); convert it first"
+        ) from error
+
+
+def _cell(value: object) -> str:
+    """One line of printable text."""
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,284 @@
+"""The activity envelope: the databases that one activity works with, each under a role, swapped while in use."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import apsw
+
+from genome import db
+from genome.db import Journal, connect
+from genome.errors import Error
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from genome.model import LanguageModel, Step, Tokenizer
+
+
+@dataclass(frozen=True)
+class Database:
+    """A reference database of the workbench.
+
+    Attributes:
+        name: the file's name without `.db`.
+        path: the file.
+        meta: what its header says: kind, uuid, source, licence, created, checksum and what its kind adds.
+    """
+
+    name: str
+    path: Path
+    meta: dict[str, str] = field(hash=False)
+
+    @property
+    def kind(self) -> str:
+        """`model`, `lexicon`, `genome`."""
+        return self.meta.get("kind", "")
+
+    @property
+    def uuid(self) -> str:
+        """Its identity, which follows from its content."""
+        return self.meta.get("uuid", "")
+
+    @property
+    def model_uuid(self) -> str | None:
+        """Of a genome database: the model whose tokens it addresses; None without one."""
+        return self.meta.get("model_uuid") or None
+
+    @property
+    def lexicon_uuids(self) -> frozenset[str]:
+        """Of a genome database: the lexicons whose words and senses it addresses."""
+        return frozenset(json.loads(self.meta.get("lexicon_uuids") or "[]"))
+
+    @property
+    def lineage(self) -> frozenset[str]:
+        """Of a genome database: everything it was built from."""
+        return self.lexicon_uuids | ({self.model_uuid} if self.model_uuid else frozenset())
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which database has which role in an envelope."""
+
+    model: Database | None = None
+    lexicons: tuple[Database, ...] = ()
+    genome: Database | None = None
+
+    @property
+    def databases(self) -> tuple[Database, ...]:
+        """All of them: model, lexicons, genome."""
+        return tuple(d for d in (self.model, *self.lexicons, self.genome) if d is not None)
+
+
+def assign(databases: Iterable[Database], genomes: Iterable[Database]) -> Roles:
+    """Gives each database the role of its kind; without a genome among them, adds the one made from them.
+
+    Args:
+        databases: in the order in which they were named.
+        genomes: those that may be added. Of several that fit, the one made from the fewest others.
+
+    Raises:
+        Error: two databases for one role, or a genome of another vocabulary.
+    """
+    databases = list(databases)
+    named = {kind: [d for d in databases if d.kind == kind] for kind in db.KINDS}
+    for kind in ("model", "genome"):
+        if len(named[kind]) > 1:
+            raise Error(f"an envelope has one {kind}, got {_names(named[kind])}; name one of them")
+    model = next(iter(named["model"]), None)
+    lexicons = tuple(dict.fromkeys(named["lexicon"]))
+    genome = next(iter(named["genome"]), None)
+    if genome is None:
+        fitting = [g for g in genomes if _misfit(g, model, lexicons) is None]
+        genome = min(fitting, key=lambda g: (len(g.lineage), g.name), default=None)
+    elif (reason := _misfit(genome, model, lexicons)) is not None:
+        raise Error(reason)
+    return Roles(model, lexicons, genome)
+
+
+def _misfit(genome: Database, model: Database | None, lexicons: Sequence[Database]) -> str | None:
+    """Why a genome database does not go with a model and lexicons; None if it does."""
+    repair = "`genome lab --build-only` builds one for the default databases"
+    if model is not None and genome.model_uuid != model.uuid:
+        whose = f"the tokens of {genome.meta.get('model', 'another model')}" if genome.model_uuid else "no tokens"
+        return f"{genome.name} addresses {whose}, not those of {model.name} (another content); {repair}"
+    if strangers := [d for d in lexicons if d.uuid not in genome.lexicon_uuids]:
+        return f"{genome.name} was not built from {_names(strangers)}; name its own lexicons, or none; {repair}"
+    return None
+
+
+def _names(databases: Iterable[Database]) -> str:
+    return " and ".join(d.name for d in databases)
+
+
+class Envelope:
+    """The databases that one activity works with, what it asks of them, and the journal of what it touched.
+
+    Databases are opened when they are first needed. What is in flight holds its own: after a swap, a
+    generation goes on with the model it began with, whose memory is given back when it ends.
+
+    Args:
+        resolve: from names of databases to roles.
+        roles: the databases to begin with.
+        display: turns what people hold into HTML for a notebook.
+    """
+
+    def __init__(
+        self, resolve: Callable[[tuple[str, ...]], Roles], roles: Roles, display: Callable[[object], str] = str
+    ) -> None:
+        self.journal = Journal()
+        self._resolve = resolve
+        self._display = display
+        self._open = _Open(roles, self.journal)
+
+    @property
+    def roles(self) -> Roles:
+        """Which database has which role now."""
+        return self._open.roles
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The databases' names: model, lexicons, genome."""
+        return tuple(d.name for d in self.roles.databases)
+
+    def swap(self, *names: str) -> None:
+        """Puts databases in the place of those of the same role, without a stop.
+
+        A genome database that was made for others than the new ones gives way to one that fits, if there is
+        one. What was begun before goes on with what it began with.
+
+        Raises:
+            NotFoundError: no database has one of the names.
+            Error: a genome of another vocabulary; then nothing changes.
+        """
+        new = self._resolve(names)
+        old = self.roles
+        model = new.model or old.model
+        lexicons = new.lexicons or old.lexicons
+        genome = [new.genome] if new.genome and new.genome.name in names else []
+        kept = [d for d in (model, *lexicons, *genome) if d is not None]
+        self._open = self._open.turned(self._resolve(tuple(d.name for d in kept)))
+
+    # The model
+
+    def encode(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
+        """The model's token numbers of a text; no weights are read.
+
+        Args:
+            text: any text that UTF-8 can hold.
+            bos: put the BOS token before it.
+            special: control tokens written in the text (`<|im_start|>`) become these tokens.
+        """
+        return self.tokenizer.encode(text, bos=bos, special=special)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token numbers; bytes that are no UTF-8 become U+FFFD."""
+        return self.tokenizer.decode(ids)
+
+    def chat(self, messages: Sequence[Mapping[str, str]] | str) -> list[int]:
+        """The tokens of a conversation in the model's own chat template, up to where the model answers.
+
+        Args:
+            messages: each with `role` and `content`; a text stands for one message of the user.
+        """
+        told = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        return self.encode(self.tokenizer.chat(told))
+
+    def generate(self, prompt: str | Sequence[int], **options: Any) -> "Iterator[Step]":
+        """Generates from a text (taken as it is, without BOS and chat template) or from token numbers.
+
+        The model begins at once; a swap after this call does not change what this iterator gives.
+
+        Args:
+            prompt: a text, or token numbers (of `chat`).
+            options: max_tokens, temperature (0 takes the likeliest token), top_k, top_p, seed, stop: as in
+                `LanguageModel.generate`.
+
+        Yields:
+            one Step(token, text, id, logprob) a token.
+        """
+        ids = self.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        return self._open.language_model().generate(ids, **options)
+
+    @property
+    def tokenizer(self) -> "Tokenizer":
+        """The model's tokenizer, from its database."""
+        return self._open.tokenizer()
+
+    # What happened, and the end
+
+    def accesses(self) -> "pl.DataFrame":
+        """The journal: step, database, object, row, rows, bytes, source (`disk`, `memory`), one row an access."""
+        return self.journal.frame()
+
+    def close(self) -> None:
+        """Closes every database; a generation that still runs ends with an error."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return "Envelope: " + (", ".join(f"{d.name} ({d.kind})" for d in self.roles.databases) or "empty")
+
+    def _repr_html_(self) -> str:
+        return self._display(self)
+
+
+class _Open:
+    """The open databases of one set of roles; each is opened when it is first needed."""
+
+    def __init__(self, roles: Roles, journal: Journal) -> None:
+        self.roles = roles
+        self._journal = journal
+        self._connections: dict[Database, apsw.Connection] = {}
+        self._tokenizer: Tokenizer | None = None
+        self._language_model: LanguageModel | None = None
+
+    def turned(self, roles: Roles) -> "_Open":
+        """For other roles, sharing what stays. The databases that go are closed when nothing uses them any more."""
+        new = _Open(roles, self._journal)
+        new._connections = {d: c for d, c in self._connections.items() if d in roles.databases}
+        if roles.model == self.roles.model:
+            new._tokenizer = self._tokenizer
+            if roles.genome == self.roles.genome:
+                new._language_model = self._language_model
+        return new
+
+    def connection(self, database: Database) -> apsw.Connection:
+        if database not in self._connections:
+            self._connections[database] = connect(database.path, database.kind)
+        return self._connections[database]
+
+    def model(self) -> apsw.Connection:
+        if self.roles.model is None:
+            raise Error("no model is in this envelope; `genome pull smollm2` makes one, then name it")
+        return self.connection(self.roles.model)
+
+    def genome(self) -> apsw.Connection:
+        if self.roles.genome is None:
+            others = _names(self.roles.databases) or "nothing"
+            raise Error(
+                f"no genome database goes with {others}; `genome lab --build-only` builds one for the default ones"
+            )
+        return self.connection(self.roles.genome)
+
+    def tokenizer(self) -> "Tokenizer":
+        if self._tokenizer is None:
+            from genome.model import Tokenizer
+
+            self._tokenizer = Tokenizer(self.model())
+        return self._tokenizer
+
+    def close(self) -> None:
+        if self._language_model is not None:
+            self._language_model.close()
+        for connection in self._connections.values():
+            connection.close(True)
+        self._connections.clear()
+        self._tokenizer = self._language_model = None

@@ -1,0 +1,317 @@
+"""The workbench: a folder of reference databases, what makes them, and the envelopes assembled from them."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genome import db, sources
+from genome.db.connect import meta, opened
+from genome.envelope import Database, Envelope, Roles, assign
+from genome.errors import Error, NotFoundError
+from genome.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MODEL, LEXICONS, GENOME = "smollm2", ("wordnet", "webster"), "nsm65"
+"""The databases of the default workbench; the last is built from the others."""
+
+Bars = Callable[[], AbstractContextManager[Progress]]
+Display = Callable[[object], str]
+
+
+def default_folder() -> Path:
+    """GENOME_HOME, else `token-genome` in the user's data folder."""
+    if told := os.environ.get("GENOME_HOME"):
+        return Path(told).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("token-genome", appauthor=False)
+
+
+class Workbench:
+    """A folder of reference databases with a catalogue: `<folder>/<name>.db`.
+
+    Databases are read as they are asked for; nothing is kept open, so a workbench needs no closing.
+
+    Args:
+        folder: made by the first build; None takes `default_folder()`.
+        bars: shows progress where a method is not handed one: gives a context that closes what it drew.
+        display: turns what people hold into HTML for a notebook.
+    """
+
+    def __init__(
+        self, folder: Path | str | None = None, *, bars: Bars = lambda: nullcontext(silent), display: Display = str
+    ) -> None:
+        self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        if self.folder.exists() and not self.folder.is_dir():
+            raise Error(f"{self.folder} is a file; wanted the folder of a workbench")
+        self._bars = bars
+        self._display = display
+
+    # What is there
+
+    def names(self) -> list[str]:
+        """The names of the databases, damaged ones too, in alphabetical order."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(p.stem for p in self.folder.glob("*.db") if not p.name.startswith(".") and p.is_file())
+
+    def databases(self) -> "pl.DataFrame":
+        """The catalogue, from the headers: name, kind, size_bytes, source, licence, created, checksum.
+
+        A file that cannot be read as a reference database has the kind `unreadable`; `info` says why.
+        """
+        import polars as pl
+
+        columns = ("kind", "size_bytes", "source", "licence", "created", "checksum")
+        rows = []
+        for name in self.names():
+            path = self.path(name)
+            try:
+                facts = db.header(path)
+            except Error:
+                facts = {"kind": "unreadable"}
+            rows.append((name, *({**facts, "size_bytes": path.stat().st_size}.get(c, "") for c in columns)))
+        schema = {name: pl.Int64 if name == "size_bytes" else pl.String for name in ("name", *columns)}
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def path(self, name: str) -> Path:
+        """The file of a database.
+
+        Raises:
+            NotFoundError: no database has that name; the text lists those that are there.
+        """
+        if name not in self.names():
+            raise NotFoundError(f"no database is called {name!r} in {self.folder}; {self._what_is_there(name)}")
+        return self.folder / f"{name}.db"
+
+    def info(self, name: str) -> dict[str, Any]:
+        """What a database's header says, its file, its size in bytes, and the number of rows of each table.
+
+        Raises:
+            NotFoundError: no database has that name.
+            DamagedError: the file is not a reference database.
+        """
+        path = self.path(name)
+        with opened(path) as database:
+            facts = meta(database)
+            rows = dict(database.execute("SELECT table_name, row_count FROM contents ORDER BY table_name"))
+        return {**facts, "path": str(path), "size_bytes": path.stat().st_size, "rows": rows}
+
+    def verify(self, name: str, progress: Callable[[str], None] = lambda _: None) -> list[db.Problem]:
+        """Reads a whole database and lists all damage; an empty list means none."""
+        return db.verify(self.path(name), progress)
+
+    # What makes databases
+
+    def pull(self, what: str | Path, name: str | None = None, progress: Progress | None = None) -> Path:
+        """Makes a database from a named source, or from a GGUF file of the user's own.
+
+        Args:
+            what: `smollm2`, `wordnet`, `webster`, or a file; a named source comes first (`./wordnet` is a file).
+            name: of the database; None takes the source's, or the file's without its suffix.
+            progress: told bytes, tensors, words.
+
+        Returns:
+            The database. Where it is there already and comes from the same source, nothing is done.
+
+        Raises:
+            NotFoundError: neither a named source nor a file.
+            Error: another database has that name, or the source cannot be fetched or read.
+        """
+        with self._progress(progress) as told:
+            if str(what) in sources.names():
+                return self._pull_named(str(what), _valid(name or str(what)), told)
+            path = Path(what).expanduser()
+            return self._pull_file(path, _valid(name) if name else _safe(path.stem), told)
+
+    def build_default(self, progress: Progress | None = None) -> list[str]:
+        """Builds what the default workbench lacks, a database at a time, and gives the names of those built.
+
+        A kill costs the database that was being built: those before it are there and are not built again.
+        The genome database is built again when it was made from other lexicons or another model.
+        """
+        with self._progress(progress) as told:
+            built = []
+            for name in (MODEL, *LEXICONS):
+                if name not in self.names():
+                    self.pull(name, progress=told)
+                    built.append(name)
+            parts = [self._database(name) for name in (MODEL, *LEXICONS)]
+            if GENOME not in self.names() or self._database(GENOME).lineage != {part.uuid for part in parts}:
+                self._build_genome(parts, told)
+                built.append(GENOME)
+            return built
+
+    # What works with them
+
+    def envelope(self, *names: str) -> Envelope:
+        """The databases of those names as one activity's envelope; roles come from their kinds.
+
+        Several lexicons are taken in the order given. Where no genome database is named, the one that was made
+        from these is added. Without names: what is there of the default workbench.
+
+        Raises:
+            NotFoundError: no database has one of the names, or none is there at all.
+            Error: two databases for one role, or a genome of another vocabulary.
+        """
+        return Envelope(self._roles, self._roles(names or self._default_names()), self._display)
+
+    def coverage(self, text: str) -> "pl.DataFrame":
+        """How many of a text's distinct words each lexicon knows, best first: name, words, known, share."""
+        import polars as pl
+
+        from genome.decompose import known_words, words_of
+
+        words = sorted(set(words_of(text)))
+        rows = []
+        for database in self._readable("lexicon"):
+            with opened(database.path) as lexicon:
+                known = len(known_words(lexicon, words))
+            rows.append((database.name, len(words), known, known / len(words) if words else 0.0))
+        schema = {"name": pl.String, "words": pl.Int64, "known": pl.Int64, "share": pl.Float64}
+        return pl.DataFrame(rows, schema=schema, orient="row").sort("known", "name", descending=[True, False])
+
+    def assemble(self, text: str) -> Envelope:
+        """The envelope that a text asks for: the lexicons that know its words, those that know most first.
+
+        The genome database is the one made from most of these, and the model the one it was made for. A lexicon
+        that knows none of the words is left out.
+
+        Raises:
+            NotFoundError: no lexicon knows any of the words.
+        """
+        chosen = [name for name, _, known, _ in self.coverage(text).iter_rows() if known]
+        if not chosen:
+            raise NotFoundError(f"no lexicon in {self.folder} knows a word of {text!r}; {self._what_is_there('')}")
+        uuids = {self._database(name).uuid for name in chosen}
+        genomes = self._readable("genome")
+        if not genomes:
+            return self.envelope(*chosen)
+        best = max(genomes, key=lambda g: (len(g.lineage & uuids), g.name))
+        models = [d.name for d in self._readable("model") if d.uuid in best.lineage]
+        lexicons = [name for name in chosen if self._database(name).uuid in best.lineage]
+        return self.envelope(*models[:1], *lexicons, best.name)
+
+    def __repr__(self) -> str:
+        return f"Workbench({str(self.folder)!r}): {', '.join(self.names()) or 'empty'}"
+
+    def _repr_html_(self) -> str:
+        return self._display(self)
+
+    def _pull_named(self, what: str, name: str, progress: Progress) -> Path:
+        source = sources.find(what)
+        if source.kind not in db.KINDS:
+            raise Error(f"{what} is {source.kind} and becomes no database; wanted one of {', '.join(_pullable())}")
+        path = self.folder / f"{name}.db"
+        if name in self.names():
+            _same(path, "source", source.requirement, what)
+            return path
+        source = sources.fetch(what, progress)
+        facts = {"source": source.requirement, "licence": source.licence}
+        if source.kind == "model":
+            from genome.model import import_gguf
+
+            import_gguf(source.path, path, progress=progress, **facts)
+        else:
+            from genome.decompose import build_webster, build_wordnet
+
+            build = {"wordnet": build_wordnet, "webster": build_webster}[what]
+            build(source.path, path, progress, source_sha256=source.sha256, **facts)
+        return path
+
+    def _pull_file(self, file: Path, name: str, progress: Progress) -> Path:
+        if not file.exists():
+            wanted = ", ".join(_pullable())
+            raise NotFoundError(f"{file} is neither a file nor a named source ({wanted}); check the spelling")
+        if not file.is_file():
+            raise Error(f"{file} is not a file; wanted a GGUF file or a named source ({', '.join(_pullable())})")
+        path = self.folder / f"{name}.db"
+        if name in self.names():
+            _same(path, "source_sha256", _sha256(file), str(file))
+            return path
+        from genome.model import import_gguf
+
+        import_gguf(file, path, progress=progress, source=file.name)
+        return path
+
+    def _build_genome(self, parts: list[Database], progress: Progress) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def _progress(self, progress: Progress | None) -> Iterator[Progress]:
+        if progress is not None:
+            yield progress
+            return
+        with self._bars() as bars:
+            yield bars
+
+    def _roles(self, names: tuple[str, ...]) -> Roles:
+        return assign([self._database(name) for name in names], self._readable("genome"))
+
+    def _database(self, name: str) -> Database:
+        path = self.path(name)
+        return Database(name, path, db.header(path))
+
+    def _readable(self, kind: str) -> list[Database]:
+        """The databases of a kind; damaged files, which some other name may be about, are passed over."""
+        found = []
+        for name in self.names():
+            try:
+                database = self._database(name)
+            except Error:
+                continue
+            if database.kind == kind:
+                found.append(database)
+        return found
+
+    def _default_names(self) -> tuple[str, ...]:
+        there = self.names()
+        if not there:
+            raise NotFoundError(
+                f"{self.folder} holds no database; `genome lab --build-only` builds the default ones"
+            )
+        return tuple(name for name in (MODEL, *LEXICONS, GENOME) if name in there) or tuple(there)
+
+    def _what_is_there(self, wanted: str) -> str:
+        there = f"there are {', '.join(self.names())}" if self.names() else "it is empty"
+        if wanted in _pullable():
+            return f"{there}; `genome pull {wanted}` makes it"
+        if wanted == GENOME or not self.names():
+            return f"{there}; `genome lab --build-only` builds the default ones"
+        return there
+
+
+def _pullable() -> list[str]:
+    return sources.names(*db.KINDS)
+
+
+def _valid(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise Error(f"{name!r} cannot name a database; wanted up to 100 letters, digits and . _ - (first no sign)")
+    return name
+
+
+def _safe(stem: str) -> str:
+    """A file's stem as a database's name."""
+    return _valid(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-")[:100] or "model")
+
+
+def _same(path: Path, fact: str, wanted: str, what: str) -> None:
+    """Refuses a name that a database of another source has."""
+    found = db.header(path)
+    if found.get(fact) != wanted:
+        raise Error(
+            f"{path} exists and comes from {found.get('source') or 'elsewhere'}, not from {what}; "
+            "choose another name with --name, or remove it first"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,203 @@
+"""The workbench on small databases made here: the catalogue, the roles of an envelope, names and refusals."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import genome
+from genome.db import building, header
+from genome.decompose.lexicon import Sense, WordSense, write_lexicon
+from genome.errors import DamagedError, Error, NotFoundError
+from genome.workbench import Workbench
+
+
+def lexicon(folder: Path, name: str, words: str) -> str:
+    """A lexicon that knows some words; gives its uuid."""
+    path = folder / f"{name}.db"
+    with building(path, "lexicon", source=f"{name} source", licence="free") as db:
+        lemmas = words.split()
+        senses = [
+            Sense(n, f"{lemma}.n.01", "n", None, f"what {lemma} means", "[]") for n, lemma in enumerate(lemmas, 1)
+        ]
+        links = [WordSense(lemma, n, 1, 0) for n, lemma in enumerate(lemmas, 1)]
+        write_lexicon(db, senses, links, [], [])
+    return header(path)["uuid"]
+
+
+def model(folder: Path, name: str) -> str:
+    path = folder / f"{name}.db"
+    with building(path, "model", source=name):
+        pass
+    return header(path)["uuid"]
+
+
+def genome_of(folder: Path, name: str, lexicons: list[str], model: str = "") -> None:
+    facts = {"model_uuid": model} if model else {}
+    with building(folder / f"{name}.db", "genome", lexicon_uuids=json.dumps(lexicons), **facts):
+        pass
+
+
+@pytest.fixture
+def bench(tmp_path) -> Workbench:
+    """Two models, two lexicons, and a genome database for one model and one lexicon."""
+    animals = lexicon(tmp_path, "animals", "cat dog mouse")
+    lexicon(tmp_path, "plants", "oak rose mouse tree")
+    llm = model(tmp_path, "llm")
+    model(tmp_path, "other-llm")
+    genome_of(tmp_path, "fauna", [animals], llm)
+    return Workbench(tmp_path)
+
+
+def test_the_catalogue_comes_from_the_headers(bench):
+    frame = bench.databases()
+    assert frame.columns == ["name", "kind", "size_bytes", "source", "licence", "created", "checksum"]
+    assert dict(frame.select("name", "kind").iter_rows()) == {
+        "animals": "lexicon", "fauna": "genome", "llm": "model", "other-llm": "model", "plants": "lexicon",
+    }  # fmt: skip
+    row = frame.row(by_predicate=pl.col("name") == "animals", named=True)
+    assert row["size_bytes"] == bench.path("animals").stat().st_size
+    assert (row["source"], row["licence"]) == ("animals source", "free")
+    assert row["checksum"] == header(bench.path("animals"))["checksum"]
+
+
+def test_an_empty_folder_is_an_empty_workbench(tmp_path):
+    bench = Workbench(tmp_path / "not yet")
+    assert bench.names() == []
+    assert bench.databases().is_empty()
+    with pytest.raises(NotFoundError, match="genome lab --build-only"):
+        bench.envelope()
+
+
+def test_a_file_is_no_workbench(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Error, match="is a file"):
+        Workbench(tmp_path / "file")
+
+
+def test_the_folder_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENOME_HOME", str(tmp_path / "home"))
+    assert genome.open().folder == tmp_path / "home"
+
+
+def test_info_counts_rows(bench):
+    facts = bench.info("animals")
+    assert facts["kind"] == "lexicon"
+    assert facts["rows"]["word"] == 3
+
+
+def test_verify_finds_no_damage(bench):
+    assert bench.verify("plants") == []
+
+
+def test_an_unknown_name_is_told_what_is_there(bench):
+    with pytest.raises(NotFoundError, match="animals, fauna, llm, other-llm, plants"):
+        bench.info("birds")
+    with pytest.raises(NotFoundError, match="`genome pull wordnet` makes it"):
+        bench.envelope("wordnet")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "not a database"), (b"SQLite format 3\0" + bytes(200), "not a database")]
+)
+def test_a_strangers_file_is_listed_as_unreadable(bench, content, reason):
+    (bench.folder / "strange.db").write_bytes(content)
+    kinds = dict(bench.databases().select("name", "kind").iter_rows())
+    assert kinds["strange"] == "unreadable"
+    assert len(kinds) == 6
+    with pytest.raises(DamagedError, match=reason):
+        bench.info("strange")
+
+
+def roles(envelope) -> tuple:
+    r = envelope.roles
+    return (r.model and r.model.name, tuple(d.name for d in r.lexicons), r.genome and r.genome.name)
+
+
+def test_roles_come_from_kinds_and_the_genome_that_fits_is_added(bench):
+    assert roles(bench.envelope("animals", "llm")) == ("llm", ("animals",), "fauna")
+    assert roles(bench.envelope("llm")) == ("llm", (), "fauna")
+
+
+def test_several_lexicons_keep_their_order(bench):
+    assert roles(bench.envelope("plants", "animals", "plants")) == (None, ("plants", "animals"), None)
+
+
+def test_a_genome_of_another_vocabulary_is_not_added_and_refused_by_name(bench):
+    assert roles(bench.envelope("other-llm", "animals")) == ("other-llm", ("animals",), None)
+    with pytest.raises(Error, match=r"fauna addresses the tokens of another model, not those of other-llm"):
+        bench.envelope("other-llm", "fauna")
+    with pytest.raises(Error, match="fauna was not built from plants"):
+        bench.envelope("plants", "fauna")
+
+
+def test_of_genomes_that_fit_the_one_with_the_fewest_others_is_added(bench):
+    uuids = [header(bench.path(name))["uuid"] for name in ("animals", "plants")]
+    genome_of(bench.folder, "everything", uuids)
+    assert roles(bench.envelope("plants")) == (None, ("plants",), "everything")
+    genome_of(bench.folder, "zoo", uuids[:1])
+    assert roles(bench.envelope("animals")) == (None, ("animals",), "zoo")
+
+
+def test_two_databases_for_one_role_are_refused(bench):
+    with pytest.raises(Error, match="one model, got llm and other-llm"):
+        bench.envelope("llm", "other-llm")
+
+
+def test_a_swap_replaces_the_role_and_what_no_longer_fits(bench):
+    with bench.envelope("llm", "animals") as envelope:
+        envelope.swap("other-llm")
+        assert roles(envelope) == ("other-llm", ("animals",), None)
+        envelope.swap("llm")
+        assert roles(envelope) == ("llm", ("animals",), "fauna")
+        envelope.swap("plants")
+        assert roles(envelope) == ("llm", ("plants",), None)
+        with pytest.raises(Error, match="was not built from plants"):
+            envelope.swap("fauna")
+        assert roles(envelope) == ("llm", ("plants",), None)
+
+
+def test_a_swap_keeps_what_is_open_and_stays(bench):
+    with bench.envelope("llm", "animals") as envelope:
+        opened = envelope._open.model()
+        envelope.swap("plants")
+        assert envelope._open.model() is opened
+
+
+def test_what_an_envelope_lacks_is_named_with_its_repair(bench):
+    with bench.envelope("plants") as envelope:
+        with pytest.raises(Error, match="genome pull smollm2"):
+            envelope.encode("oak")
+        with pytest.raises(Error, match="no genome database goes with plants"):
+            envelope.units("KNOW")
+
+
+def test_a_text_chooses_the_lexicons_that_know_its_words(bench):
+    assert bench.coverage("The cat and the mouse").rows() == [
+        ("animals", 4, 2, 0.5),
+        ("plants", 4, 1, 0.25),
+    ]
+    assert roles(bench.assemble("a cat, a dog")) == ("llm", ("animals",), "fauna")
+    bench.path("fauna").unlink()
+    assert roles(bench.assemble("an oak tree and a mouse")) == (None, ("plants", "animals"), None)
+    with pytest.raises(NotFoundError, match="knows a word of 'xyzzy'"):
+        bench.assemble("xyzzy")
+
+
+def test_pull_refuses_what_it_cannot_make(bench, tmp_path):
+    with pytest.raises(NotFoundError, match="neither a file nor a named source"):
+        bench.pull("wordnett")
+    with pytest.raises(Error, match="not a file"):
+        bench.pull(tmp_path)
+    with pytest.raises(Error, match="test data and becomes no database"):
+        bench.pull("similarity")
+    with pytest.raises(Error, match="cannot name a database"):
+        bench.pull("wordnet", name="../wordnet")
+
+
+def test_pull_does_not_replace_a_database_of_another_source(bench):
+    before = bench.path("animals").read_bytes()
+    with pytest.raises(Error, match="comes from animals source, not from wordnet"):
+        bench.pull("wordnet", name="animals")
+    assert bench.path("animals").read_bytes() == before

@@ -5,49 +5,65 @@ genome ID answers "everything under KNOW.SAY" with one B-tree range scan.
 """
 
 from collections.abc import Iterable
-from typing import Self
+from operator import index
+from typing import Self, SupportsIndex
 
-from genome.errors import Error
+from genome.errors import Error, NotFoundError
 from genome.primitives import codon, codon_name
 
 CODONS = 7
 CODON_BITS = 7
 LEAF_BITS = 14
 LEAVES = 1 << LEAF_BITS
-_PATH_BITS = CODONS * CODON_BITS
+ID_BITS = CODONS * CODON_BITS + LEAF_BITS
+_CODON = (1 << CODON_BITS) - 1
+_LEAF = LEAVES - 1
 
 
 class GenomeID(int):
     """A 63-bit genome ID; an integer that knows its path.
 
     Example:
-        >>> g = GenomeID.pack(["KNOW", "SAY"], leaf=5)
+        >>> g = GenomeID.pack("KNOW.SAY", leaf=5)
         >>> g.path, g.leaf, int(g)
         ('KNOW.SAY', 5, 1673650211521560581)
-        >>> GenomeID(1673650211521560581) == g
-        True
+        >>> GenomeID(1673650211521560581)
+        GenomeID.pack('KNOW.SAY', leaf=5)
     """
 
     __slots__ = ()
 
-    def __new__(cls, value: int) -> Self:
-        """An ID from its integer, 0 <= value < 2**63."""
-        if not 0 <= value < 1 << (_PATH_BITS + LEAF_BITS):
-            raise Error(f"{value} is no genome ID; wanted an integer from 0 to 2**63 - 1")
-        return super().__new__(cls, value)
-
-    @classmethod
-    def pack(cls, path: Iterable[str | int], leaf: int = 0) -> Self:
-        """An ID from a path of at most seven codons (names or numbers 1..127) and a leaf of 14 bits.
+    def __new__(cls, value: SupportsIndex) -> Self:
+        """An ID from its integer.
 
         Raises:
+            Error: outside 0 to 2**63 - 1, or with a codon after the stop.
+        """
+        number = index(value)
+        if not 0 <= number < 1 << ID_BITS:
+            raise Error(f"{number} is no genome ID; wanted an integer from 0 to 2**63 - 1")
+        steps, left = number >> LEAF_BITS, CODONS
+        while steps and not steps & _CODON:  # the stops at the end
+            steps, left = steps >> CODON_BITS, left - 1
+        while left and steps & _CODON:
+            steps, left = steps >> CODON_BITS, left - 1
+        if left and number >> LEAF_BITS:
+            raise Error(f"{number} is no genome ID: a codon follows the stop; check where it comes from")
+        return super().__new__(cls, number)
+
+    @classmethod
+    def pack(cls, path: str | Iterable[str | int], leaf: int = 0) -> Self:
+        """An ID from a path of at most seven codons and a leaf of 14 bits.
+
+        Args:
+            path: `KNOW.SAY`, or names and numbers (1..127) one by one.
+            leaf: 0..16383.
+
+        Raises:
+            NotFoundError: a name is no primitive and no structural class.
             Error: more than seven codons, a codon outside 1..127, or a leaf outside 0..16383.
         """
-        codons = [codon(step) if isinstance(step, str) else int(step) for step in path]
-        if len(codons) > CODONS:
-            raise Error(f"a genome ID holds {CODONS} codons, got {len(codons)}")
-        if any(not 1 <= step < 1 << CODON_BITS for step in codons):
-            raise Error(f"a codon is a number from 1 to {(1 << CODON_BITS) - 1}, got {codons}")
+        codons = _codons(path)
         if not 0 <= leaf < LEAVES:
             raise Error(f"a leaf is a number from 0 to {LEAVES - 1}, got {leaf}")
         value = 0
@@ -59,17 +75,17 @@ class GenomeID(int):
     @property
     def codons(self) -> tuple[int, ...]:
         """The codons before the stop, each 1..127."""
-        steps = []
-        for place in range(CODONS - 1, -1, -1):
-            step = self >> (LEAF_BITS + CODON_BITS * place) & (1 << CODON_BITS) - 1
-            if step == 0:
-                break
-            steps.append(int(step))
-        return tuple(steps)
+        path = int(self) >> LEAF_BITS
+        steps = (path >> CODON_BITS * place & _CODON for place in range(CODONS - 1, -1, -1))
+        return tuple(step for step in steps if step)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the codons, most significant first."""
+        """The names of the codons, most significant first.
+
+        Raises:
+            NotFoundError: a codon has no name yet.
+        """
         return tuple(codon_name(step) for step in self.codons)
 
     @property
@@ -80,10 +96,17 @@ class GenomeID(int):
     @property
     def leaf(self) -> int:
         """What tells units of the same path apart, 0..16383."""
-        return int(self) & (LEAVES - 1)
+        return int(self) & _LEAF
 
     def __repr__(self) -> str:
-        return f"GenomeID({int(self)})  # {self.path} leaf {self.leaf}"
+        try:
+            path: str | tuple[int, ...] = self.path
+        except NotFoundError:
+            path = self.codons
+        return f"GenomeID.pack({path!r}, leaf={self.leaf})"
+
+    def __str__(self) -> str:
+        return int.__repr__(self)
 
 
 def prefix_range(prefix: str | Iterable[str | int]) -> tuple[int, int]:
@@ -103,6 +126,18 @@ def prefix_range(prefix: str | Iterable[str | int]) -> tuple[int, int]:
         >>> first <= GenomeID.pack(["KNOW", "SEE"]) < beyond
         False
     """
-    steps = [s for s in prefix.split(".") if s.strip()] if isinstance(prefix, str) else list(prefix)
-    first = int(GenomeID.pack(steps))
-    return first, first + (1 << (LEAF_BITS + CODON_BITS * (CODONS - len(steps))))
+    codons = _codons(prefix)
+    first = int(GenomeID.pack(codons))
+    return first, first + (1 << (LEAF_BITS + CODON_BITS * (CODONS - len(codons))))
+
+
+def _codons(path: str | Iterable[str | int]) -> list[int]:
+    """The numbers of a path's codons; an empty string is an empty path."""
+    steps = (path.split(".") if path.strip() else []) if isinstance(path, str) else list(path)
+    if len(steps) > CODONS:
+        raise Error(f"a genome ID holds {CODONS} codons, got {len(steps)}: {'.'.join(map(str, steps))}")
+    codons = [codon(step) if isinstance(step, str) else index(step) for step in steps]
+    for step in codons:
+        if not 1 <= step <= _CODON:
+            raise Error(f"a codon is a number from 1 to {_CODON}, got {step}")
+    return codons

@@ -47,23 +47,26 @@ KEYS: tuple[str, ...] = tuple(p.key for p in PRIMITIVES)
 STRUCTURAL: tuple[str, ...] = ("SPECIAL", "BYTE", "DIGIT", "PUNCTUATION", "SPACE", "SYMBOL", "UNKNOWN")
 """Codons 66, 67, …: what a unit without a meaning to decompose is."""
 
-_CODONS = {name: number for number, name in enumerate((*KEYS, *STRUCTURAL), start=1)}
+_NAMES = (*KEYS, *STRUCTURAL)
+
+_CODONS = {name: number for number, name in enumerate(_NAMES, start=1)}
+_CODONS |= {primitive.prime: primitive.number for primitive in PRIMITIVES}
 
 
 def codon(name: str) -> int:
-    """The codon (1..127) of a primitive's key or a structural class, in any case.
+    """The codon (1..127) of a primitive (by key, or as the chart prints it) or a structural class, in any case.
 
     Raises:
         NotFoundError: no codon has that name.
 
     Example:
-        >>> codon("KNOW"), codon("special")
-        (23, 66)
+        >>> codon("KNOW"), codon("special"), codon("don't want")
+        (23, 66, 25)
     """
-    try:
-        return _CODONS[name.strip().upper()]
-    except KeyError:
-        raise NotFoundError(f"no primitive is called {name!r}; wanted one of {', '.join(_CODONS)}") from None
+    found = _CODONS.get(name.strip().upper())
+    if found is None:
+        raise NotFoundError(f"no primitive is called {name!r}; wanted one of {', '.join(_NAMES)}")
+    return found
 
 
 def codon_name(number: int) -> str:
@@ -76,6 +79,6 @@ def codon_name(number: int) -> str:
         >>> codon_name(23)
         'KNOW'
     """
-    if not 1 <= number <= len(_CODONS):
-        raise NotFoundError(f"codon {number} has no name; wanted 1..{len(_CODONS)}")
-    return (*KEYS, *STRUCTURAL)[number - 1]
+    if not 1 <= number <= len(_NAMES):
+        raise NotFoundError(f"codon {number} has no name; wanted 1..{len(_NAMES)}")
+    return _NAMES[number - 1]

@@ -23,8 +23,9 @@ def open(folder: "Path | str | None" = None) -> "Workbench":  # noqa: A001 (peop
     Raises:
         Error: the folder is a file.
     """
-    from genome.lab.display import display
+    from genome.lab.display import display, set_up
     from genome.lab.progress import Bars
     from genome.workbench import Workbench
 
+    set_up()
     return Workbench(folder, bars=Bars, display=display)

@@ -1,4 +1,5 @@
 -- A language model: hyper-parameters, tensors in row blocks, tokens and merges.
+-- The facts `gguf_version` and `alignment` in meta say how the source file was laid out.
 
 -- Key-value metadata in the order and with the types of the source file.
 -- A value that has tables of its own (tokens, scores, token types, merges) is NULL here.
@@ -6,18 +7,20 @@ CREATE TABLE hyperparameter (
     position   INTEGER PRIMARY KEY,          -- 0.. in the source
     key        TEXT NOT NULL UNIQUE,
     type       TEXT NOT NULL,                -- the source's own name: uint32, float32, string, array[string] ...
-    value      ANY                           -- integer, real, text; arrays as JSON
+    value      ANY                           -- integer, real, text; arrays as JSON; the source's bytes as a blob
+                                             -- where SQLite would change them (NaN, 2**63 and more, not UTF-8)
 ) STRICT;
 
 CREATE TABLE tensor (
     id         INTEGER PRIMARY KEY,          -- 0.. in the source's order
     name       TEXT NOT NULL UNIQUE,         -- as in the source: blk.0.attn_q.weight
-    role       TEXT NOT NULL,                -- the name without its layer: attn_q, token_embd
+    role       TEXT NOT NULL,                -- the name without its layer: attn_q, token_embd, attn_q.bias
     layer      INTEGER,                      -- NULL outside the layers
     dtype      TEXT NOT NULL,                -- the source's own name: F32, Q4_1, Q8_0 ...
     shape      TEXT NOT NULL,                -- JSON, rows first (NumPy's order)
     row_count  INTEGER NOT NULL,             -- product of all dimensions but the last
-    row_bytes  INTEGER NOT NULL              -- bytes of one row as stored
+    row_bytes  INTEGER NOT NULL,             -- bytes of one row as stored
+    offset     INTEGER NOT NULL              -- where its data began in the source file, in bytes
 ) STRICT;
 
 -- A tensor's bytes, cut between rows, about 64 KiB each.
@@ -33,19 +36,27 @@ CREATE TABLE block (
 
 CREATE TABLE token (
     id         INTEGER PRIMARY KEY,          -- the number that the model uses
-    piece      TEXT NOT NULL,                -- as the source spells it (byte-level BPE: 'Ġthe')
+    piece      ANY NOT NULL,                 -- as the source spells it (byte-level BPE: 'Ġthe'); a blob if not UTF-8
     bytes      BLOB NOT NULL,                -- what it stands for in text (b' the')
-    type       INTEGER NOT NULL,             -- GGUF's: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte
+    type       INTEGER NOT NULL,             -- GGUF's: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
     score      REAL                          -- SentencePiece's log probability, else NULL
 ) STRICT;
 CREATE INDEX token_by_piece ON token (piece);
 CREATE INDEX token_by_bytes ON token (bytes);
+CREATE INDEX token_by_type ON token (type) WHERE type <> 1;
 
--- Byte-pair merges, most frequent first. Tokens by number, so that a pair is one index look-up.
+-- Parts of merges that are no tokens; none in most models. Numbered -1, -2 ... so that a part has one number.
+CREATE TABLE fragment (
+    id         INTEGER PRIMARY KEY CHECK (id < 0),
+    piece      ANY NOT NULL UNIQUE
+) STRICT;
+
+-- Byte-pair merges, most frequent first. Parts by the number of a token or a fragment, so that a pair is one
+-- look-up in an index that holds the answer.
 CREATE TABLE merge (
     rank       INTEGER PRIMARY KEY,          -- 0.. ; a lower rank merges first
-    left_id    INTEGER NOT NULL REFERENCES token (id),
-    right_id   INTEGER NOT NULL REFERENCES token (id),
-    result_id  INTEGER NOT NULL REFERENCES token (id),
-    UNIQUE (left_id, right_id)
+    left_id    INTEGER NOT NULL,
+    right_id   INTEGER,                      -- NULL: the source's line has no second part, and merges nothing
+    result_id  INTEGER
 ) STRICT;
+CREATE INDEX merge_by_pair ON merge (left_id, right_id, result_id);

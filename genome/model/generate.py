@@ -1,0 +1,247 @@
+"""Text from a model in a database, token by token."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import apsw
+import jax.numpy as jnp
+import numpy as np
+
+from genome.db.journal import Access, Journal
+from genome.errors import Error
+from genome.ids import GenomeID
+from genome.model import llama, queries
+from genome.model.loading import load
+from genome.model.sampling import choose, probabilities
+from genome.model.tokenizer import Tokenizer
+from genome.model.weights import EmbeddingRows
+
+PREFILL = (16, 64, 256)
+"""Prompts are read in pieces of these lengths, the last one filled up: three shapes to compile, not one each."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generated token.
+
+    Attributes:
+        token: its number.
+        text: the characters that this step completes; often none, inside a character or a possible stop string.
+        id: its genome ID, if the activity has a genome of this vocabulary.
+        logprob: natural logarithm of the probability that the model gave it, before temperature and cuts.
+    """
+
+    token: int
+    text: str
+    id: GenomeID | None
+    logprob: float
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int | None
+
+    def check(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise Error(f"the temperature is {self.temperature}; wanted 0 (greedy) or a number above")
+        if self.top_k < 0:
+            raise Error(f"top_k is {self.top_k}; wanted 0 (all tokens) or more")
+        if not 0 < self.top_p <= 1:
+            raise Error(f"top_p is {self.top_p}; wanted a number above 0 and at most 1")
+        if self.seed is not None and self.seed < 0:
+            raise Error(f"the seed is {self.seed}; wanted 0 or more")
+
+
+class LanguageModel:
+    """A language model in a database. Opening it reads no weight; the first `generate` reads them all.
+
+    Args:
+        db: an open `model` database; it stays the caller's.
+        name: the database's name in the journal.
+        journal: told what each step touched.
+        identify: the genome ID of a token number, or None.
+
+    Attributes:
+        tokenizer: of this model.
+        context: the most tokens that prompt and answer may have together.
+
+    Raises:
+        Error: the architecture, a tensor's type or the tokenizer is not supported: it is named.
+    """
+
+    def __init__(
+        self,
+        db: apsw.Connection,
+        name: str,
+        journal: Journal,
+        *,
+        identify: Callable[[int], GenomeID | None] = lambda token: None,
+    ) -> None:
+        self._db, self._name, self._journal, self._identify = db, name, journal, identify
+        tensors = queries.tensors(db)
+        self._shape = llama.shape_of(queries.hyperparameters(db), tensors)
+        self.tokenizer = Tokenizer(db)
+        self.context = self._shape.context
+        self._rows = EmbeddingRows(db)
+        embedding = self._rows.tensor.name
+        used = [t for t in tensors if t.name != embedding or self._shape.tied]
+        self._stored = tuple(Access(name, t.name, 0, t.row_count, t.size_bytes, "disk") for t in used)
+        self._resident = tuple(access._replace(source="memory") for access in self._stored)
+        self._params: llama.Params | None = None
+
+    def close(self) -> None:
+        """Gives the weights' memory back; the next `generate` would read them again."""
+        self._params = None
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+    ) -> Iterator[Step]:
+        """Continues a sequence of tokens, until an end token (then the last step), a stop string, a full context.
+
+        Args:
+            ids: the prompt's tokens, at least one.
+            max_tokens: at most so many steps.
+            temperature: 0 takes the most probable token each time.
+            top_k: draw from the k most probable tokens; 0 from all.
+            top_p: draw from the fewest tokens that together are so probable.
+            seed: the same seed gives the same text on the same machine; None a new one each time.
+            stop: texts at which to end; neither they nor what follows is given.
+
+        Raises:
+            Error: at once and in one line: an empty or too long prompt, an unknown token, a number out of range.
+            DamagedError: weights are damaged.
+        """
+        prompt = self._checked(ids)
+        if max_tokens < 0:
+            raise Error(f"max_tokens is {max_tokens}; wanted 0 or more")
+        sampling = _Sampling(temperature, top_k, top_p, seed)
+        sampling.check()
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        if not all(stops):
+            raise Error("a stop string is empty; wanted at least one character")
+        return self._steps(
+            prompt, min(max_tokens, self.context - len(prompt)), sampling, _Text(self.tokenizer, stops)
+        )
+
+    def _checked(self, ids: Sequence[int]) -> list[int]:
+        prompt = [int(token) for token in ids]
+        if not prompt:
+            raise Error("the prompt is empty; wanted at least one token")
+        if wrong := [token for token in prompt if not 0 <= token < self._shape.tokens]:
+            raise Error(f"there is no token {wrong[0]}; {self._name} has tokens 0 to {self._shape.tokens - 1}")
+        if len(prompt) >= self.context:
+            raise Error(
+                f"the prompt has {len(prompt)} tokens; {self._name} has room for {self.context - 1}: shorten it"
+            )
+        return prompt
+
+    def _steps(self, prompt: list[int], count: int, sampling: _Sampling, text: "_Text") -> Iterator[Step]:
+        if count == 0:
+            return
+        params = self._loaded()
+        random = np.random.default_rng(sampling.seed)
+        cache = llama.empty_cache(self._shape, _places(len(prompt) + 1))
+        fed, start = prompt, 0
+        for number in range(count):
+            self._journal.begin()
+            if (places := _places(start + len(fed))) > cache.keys.shape[2]:
+                cache = llama.grown(cache, places)
+            logits, best, logprob, cache = self._read(params, fed, start, cache)
+            start += len(fed)
+            token, chance = int(best), float(logprob)
+            if not math.isfinite(chance):
+                raise Error(
+                    f"{self._name} gave no finite scores after {start} tokens; `genome verify` looks for damage"
+                )
+            if sampling.temperature > 0:
+                token, chance = _drawn(np.asarray(logits), sampling, random)
+            ended = token in self.tokenizer.ends
+            shown = text.feed(token, last=ended or number == count - 1)
+            yield Step(token, shown, self._identify(token), chance)
+            if ended or text.stopped:
+                return
+            fed = [token]
+
+    def _loaded(self) -> llama.Params:
+        if self._params is None:
+            self._params = load(self._db, self._shape)
+            self._journal.record(self._stored)
+        return self._params
+
+    def _read(self, params: llama.Params, tokens: list[int], start: int, cache: llama.Cache):
+        """Feeds tokens in pieces of few lengths; what `llama.advance` says after the last one."""
+        told = None
+        for at in range(0, len(tokens), PREFILL[-1]):
+            piece = tokens[at : at + PREFILL[-1]]
+            length = 1 if len(piece) == 1 else next(n for n in PREFILL if n >= len(piece))
+            x = np.zeros((length, self._shape.width), np.float32)
+            x[: len(piece)] = self._embedded(piece)
+            *told, cache = llama.advance(
+                self._shape, params, x, jnp.int32(start + at), jnp.int32(len(piece) - 1), cache
+            )
+            self._journal.record(self._resident)
+        assert told is not None
+        return *told, cache
+
+    def _embedded(self, tokens: list[int]) -> list[np.ndarray]:
+        found, accesses = [], []
+        tensor = self._rows.tensor
+        for token in tokens:
+            row, read = self._rows.row(token)
+            found.append(row)
+            accesses.append(
+                Access(self._name, tensor.name, token, 1, tensor.row_bytes, "disk" if read else "memory")
+            )
+        self._journal.record(accesses)
+        return found
+
+
+def _places(tokens: int) -> int:
+    """Places of a cache: a power of two times the longest piece, so that few shapes are compiled."""
+    pieces = -(-tokens // PREFILL[-1])
+    return PREFILL[-1] << (pieces - 1).bit_length()
+
+
+def _drawn(logits: np.ndarray, sampling: _Sampling, random: np.random.Generator) -> tuple[int, float]:
+    token = choose(*probabilities(logits, sampling.temperature, sampling.top_k, sampling.top_p), random)
+    top = float(logits.max())
+    total = float(np.exp(logits.astype(np.float64) - top).sum())
+    return token, float(logits[token]) - top - math.log(total)
+
+
+class _Text:
+    """The characters of a stream of tokens; holds back what may become a stop string."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+        self._stream = tokenizer.streamer(special=False)
+        self._stops = stops
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, token: int, *, last: bool) -> str:
+        """What can be shown after this token; all of it, when it is the last one."""
+        self._held += self._stream.feed(token) + (self._stream.finish() if last else "")
+        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            return self._held[: min(found)]
+        keep = 0 if last else max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of a text begin a stop string."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)

@@ -1,0 +1,219 @@
+"""A GGUF file becomes a `model` database: nothing of it is lost, and nothing of it has to be read whole again."""
+
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+
+from genome.db.blocks import write_rows
+from genome.db.build import building
+from genome.errors import DamagedError, Error
+from genome.model.bytelevel import unspelled
+from genome.model.gguf import CODES, GGUF, Array, Field, TensorInfo, reading
+from genome.progress import Progress, silent
+
+_TOKENS = "tokenizer.ggml.tokens"
+_TYPES = "tokenizer.ggml.token_type"
+_SCORES = "tokenizer.ggml.scores"
+_MERGES = "tokenizer.ggml.merges"
+_NORMAL, _BYTE = 1, 6
+
+
+def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **facts: str) -> None:
+    """Writes a GGUF file's metadata, tensors, tokens and merges into a new `model` database.
+
+    Args:
+        gguf: the file, version 2 or 3, little endian, in one part.
+        database: the database's final name; what stands there is replaced when all is written.
+        progress: told about bytes of tensors.
+        facts: rows of `meta`, such as source and licence. `source_sha256`, `architecture`, `alignment` and
+            `gguf_version` come from the file.
+
+    Raises:
+        NotFoundError, DamagedError: the file is missing, no GGUF file, truncated or inconsistent.
+        Error: a form of GGUF that this program does not read, or the disk is full.
+    """
+    with reading(gguf) as source:
+        if (parts := _number(source, "split.count")) > 1:
+            raise Error(
+                f"{gguf} is one of {parts} parts of a model; wanted one file: join them with gguf-split --merge"
+            )
+        told = {"source": gguf.name, "licence": source.text("general.license"), **facts}
+        told |= {
+            "source_sha256": _sha256(gguf),
+            "architecture": source.text("general.architecture", "unknown"),
+            "alignment": str(source.alignment),
+            "gguf_version": str(source.version),
+        }
+        tokens = _Tokens(source)
+        with building(database, "model", **told) as db:
+            own_tables = {_TOKENS, _MERGES, *tokens.columns}
+            db.executemany(
+                "INSERT INTO hyperparameter VALUES (?, ?, ?, ?)",
+                (
+                    (position, f.key, f.type, None if f.key in own_tables and _is_list(f) else _cell(f))
+                    for position, f in enumerate(source.fields.values())
+                ),
+            )
+            db.executemany("INSERT INTO token VALUES (?, ?, ?, ?, ?)", tokens.rows())
+            _write_merges(db, source, tokens.pieces)
+            _write_tensors(db, source, progress, f"{database.stem}: import")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _number(source: GGUF, key: str) -> int:
+    field = source.fields.get(key)
+    return field.value if field and isinstance(field.value, int) else 0
+
+
+def _write_tensors(db: apsw.Connection, source: GGUF, progress: Progress, stage: str) -> None:
+    total, done = sum(t.size_bytes for t in source.tensors), 0
+    for number, tensor in enumerate(source.tensors):
+        role, layer = role_and_layer(tensor.name)
+        db.execute(
+            "INSERT INTO tensor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, tensor.name, role, layer, tensor.dtype, json.dumps(tensor.shape),
+             tensor.row_count, tensor.row_bytes, tensor.offset),
+        )  # fmt: skip
+        if tensor.size_bytes:
+            _write_data(db, source, number, tensor)
+        done += tensor.size_bytes
+        progress(stage, done, total)
+
+
+def _write_data(db: apsw.Connection, source: GGUF, number: int, tensor: TensorInfo) -> None:
+    with source.data(tensor) as data:
+        write_rows(db, number, data, tensor.row_bytes)
+
+
+def role_and_layer(name: str) -> tuple[str, int | None]:
+    """What a tensor is for, and in which layer.
+
+    Example:
+        >>> role_and_layer("blk.7.attn_q.weight"), role_and_layer("token_embd.weight")
+        (('attn_q', 7), ('token_embd', None))
+    """
+    name = name.removesuffix(".weight")
+    if found := re.fullmatch(r"blk\.(\d{1,9})\.(.+)", name):
+        return found[2], int(found[1])
+    return name, None
+
+
+def _is_list(field: Field) -> bool:
+    return isinstance(field.value, Array)
+
+
+def _cell(field: Field) -> int | float | str | bytes:
+    """A value as SQLite keeps it; the source's bytes where SQLite would change it."""
+    value = field.value
+    if isinstance(value, Array):
+        try:
+            return json.dumps(_plain(value), allow_nan=False)
+        except ValueError:
+            return value.raw if value.raw else json.dumps(_plain(value))
+    if isinstance(value, bytes):
+        return _text(value)
+    changed = not -(1 << 63) <= value < 1 << 63 if isinstance(value, int) else not math.isfinite(value)
+    return struct.pack("<" + CODES[field.type], value) if changed else value
+
+
+def _plain(array: Array) -> list:
+    """An array for JSON. Bytes that are not UTF-8 become lone surrogates; an inner array carries its type."""
+    if array.type == "string":
+        return [item.decode("utf-8", "surrogateescape") for item in array.items if isinstance(item, bytes)]
+    if array.type == "array":
+        return [{"type": item.type, "items": _plain(item)} for item in array.items if isinstance(item, Array)]
+    return array.numbers().tolist()
+
+
+def _text(raw: bytes) -> str | bytes:
+    """Text where it is UTF-8, else the bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+class _Tokens:
+    """The vocabulary: pieces, and the columns of numbers that belong to them."""
+
+    def __init__(self, source: GGUF) -> None:
+        self.pieces = _strings(source, _TOKENS)
+        self.columns = {
+            key: column for key in (_TYPES, _SCORES) if (column := self._column(source, key)) is not None
+        }
+        self._byte_level = source.text("tokenizer.ggml.model") == "gpt2"
+
+    def _column(self, source: GGUF, key: str) -> list | None:
+        field = source.fields.get(key)
+        if field is None:
+            return None
+        if not isinstance(field.value, Array) or field.value.type in ("string", "array"):
+            raise DamagedError(f"{source.path}: {key} is of type {field.type}; wanted an array of numbers")
+        if len(field.value) != len(self.pieces):
+            raise DamagedError(
+                f"{source.path}: {key} has {len(field.value)} numbers; wanted one a token, {len(self.pieces)}"
+            )
+        return field.value.numbers().tolist()
+
+    def rows(self) -> Iterator[tuple[int, str | bytes, bytes, int, float | None]]:
+        types = self.columns.get(_TYPES)
+        scores = self.columns.get(_SCORES)
+        for number, raw in enumerate(self.pieces):
+            kind = types[number] if types else _NORMAL
+            piece = _text(raw)
+            yield number, piece, self._bytes(piece, kind), kind, scores[number] if scores else None
+
+    def _bytes(self, piece: str | bytes, kind: int) -> bytes:
+        """What a token stands for in text."""
+        if isinstance(piece, bytes):
+            return piece
+        if self._byte_level:
+            return unspelled(piece) if kind == _NORMAL else piece.encode()
+        if kind == _BYTE and (found := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", piece)):
+            return bytes.fromhex(found[1])
+        return piece.replace("\u2581", " ").encode()  # SentencePiece writes a blank as U+2581
+
+
+def _strings(source: GGUF, key: str) -> tuple[bytes, ...]:
+    field = source.fields.get(key)
+    if field is None:
+        return ()
+    if not isinstance(field.value, Array) or field.value.type != "string":
+        raise DamagedError(f"{source.path}: {key} is of type {field.type}; wanted array[string]")
+    return tuple(item for item in field.value.items if isinstance(item, bytes))
+
+
+def _write_merges(db: apsw.Connection, source: GGUF, pieces: tuple[bytes, ...]) -> None:
+    """Merges by numbers. A part that is no token becomes a fragment: the source's line can be told again."""
+    lines = _strings(source, _MERGES)
+    numbers = {piece: number for number, piece in enumerate(pieces)} if lines else {}
+    fragments: dict[bytes, int] = {}
+
+    def number(piece: bytes) -> int:
+        known = numbers.get(piece)
+        return known if known is not None else fragments.setdefault(piece, -1 - len(fragments))
+
+    def rows() -> Iterator[tuple[int, int, int | None, int | None]]:
+        for rank, line in enumerate(lines):
+            # The first part may begin with a blank: llama.cpp looks for the separator from the second byte on.
+            cut = line.find(b" ", 1)
+            if cut < 0:
+                yield rank, number(line), None, None
+            else:
+                left, right = line[:cut], line[cut + 1 :]
+                yield rank, number(left), number(right), number(left + right)
+
+    db.executemany("INSERT INTO merge VALUES (?, ?, ?, ?)", rows())
+    db.executemany(
+        "INSERT INTO fragment VALUES (?, ?)", ((number, _text(piece)) for piece, number in fragments.items())
+    )

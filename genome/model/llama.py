@@ -1,0 +1,253 @@
+"""The Llama architecture as pure functions (Touvron et al. 2023, arXiv 2302.13971; grouped queries: 2307.09288).
+
+Letters of the shapes: L layers, T new tokens, S places of the cache, H heads, K key-value heads, G = H / K, D width
+of a head, d width of the model, F width of the feed-forward layer, V tokens.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from genome.errors import DamagedError, Error
+from genome.model.quant import check
+from genome.model.queries import TensorRow
+
+Params = dict
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama model's hyper-parameters."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    hidden: int
+    tokens: int
+    context: int
+    rope_base: float
+    norm_epsilon: float
+    tied: bool
+    """Whether the output projection is the input embedding."""
+
+
+class Cache(NamedTuple):
+    """Keys and values of the tokens so far, each (L, K, S, D)."""
+
+    keys: Array
+    values: Array
+
+
+def shape_of(hyperparameters: dict[str, object], tensors: list[TensorRow]) -> Shape:
+    """A model's shape from its metadata, after checking that its tensors are those of a Llama model.
+
+    Raises:
+        Error: another architecture, or a variant that this program does not compute: it is named.
+        DamagedError: metadata or tensors are missing, or of another size than the metadata say.
+    """
+    if (architecture := hyperparameters.get("general.architecture")) != "llama":
+        raise Error(f"the architecture {architecture!r} is not supported; wanted llama")
+    named = {t.name: t for t in tensors}
+    heads = _whole(hyperparameters, "attention.head_count")
+    width = _whole(hyperparameters, "embedding_length")
+    shape = Shape(
+        layers=_whole(hyperparameters, "block_count"),
+        width=width,
+        heads=heads,
+        kv_heads=_whole(hyperparameters, "attention.head_count_kv", heads),
+        head_width=_whole(hyperparameters, "attention.key_length", width // heads),
+        hidden=_whole(hyperparameters, "feed_forward_length"),
+        tokens=named["token_embd.weight"].shape[0] if "token_embd.weight" in named else 0,
+        context=_whole(hyperparameters, "context_length"),
+        rope_base=_real(hyperparameters, "rope.freq_base", 10000.0),
+        norm_epsilon=_real(hyperparameters, "attention.layer_norm_rms_epsilon"),
+        tied="output.weight" not in named,
+    )
+    _refuse_variants(shape, hyperparameters)
+    _check_tensors(shape, named)
+    return shape
+
+
+def _whole(hyperparameters: dict[str, object], key: str, default: int | None = None) -> int:
+    value = hyperparameters.get(f"llama.{key}", default)
+    if not isinstance(value, int) or value <= 0:
+        raise DamagedError(f"the model's metadata has {value!r} for llama.{key}; wanted a whole number above 0")
+    return value
+
+
+def _real(hyperparameters: dict[str, object], key: str, default: float | None = None) -> float:
+    value = hyperparameters.get(f"llama.{key}", default)
+    if not isinstance(value, int | float) or value <= 0:
+        raise DamagedError(f"the model's metadata has {value!r} for llama.{key}; wanted a number above 0")
+    return float(value)
+
+
+def _refuse_variants(shape: Shape, hyperparameters: dict[str, object]) -> None:
+    scaling = hyperparameters.get("llama.rope.scaling.type", "none")
+    if scaling != "none":
+        raise Error(f"RoPE scaling {scaling!r} is not supported; wanted a model without it")
+    if experts := hyperparameters.get("llama.expert_count"):
+        raise Error(f"a mixture of {experts} experts is not supported; wanted a dense llama model")
+    turned = hyperparameters.get("llama.rope.dimension_count", shape.head_width)
+    if turned != shape.head_width or shape.head_width % 2:
+        raise Error(f"RoPE over {turned} of {shape.head_width} dimensions is not supported; wanted all of them")
+    if shape.heads % shape.kv_heads:
+        raise DamagedError(
+            f"the model has {shape.heads} heads for {shape.kv_heads} key-value heads; wanted a multiple"
+        )
+
+
+def _layer_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
+    return {
+        "attn_norm": (s.width,), "ffn_norm": (s.width,),
+        "attn_q": (s.heads * s.head_width, s.width),
+        "attn_k": (s.kv_heads * s.head_width, s.width), "attn_v": (s.kv_heads * s.head_width, s.width),
+        "attn_output": (s.width, s.heads * s.head_width),
+        "ffn_gate": (s.hidden, s.width), "ffn_up": (s.hidden, s.width), "ffn_down": (s.width, s.hidden),
+    }  # fmt: skip
+
+
+def tensor_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
+    """The tensors of a model of this shape by name; rows first."""
+    wanted: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (s.tokens, s.width),
+        "output_norm.weight": (s.width,),
+    }
+    if not s.tied:
+        wanted["output.weight"] = (s.tokens, s.width)
+    for layer in range(s.layers):
+        wanted |= {f"blk.{layer}.{role}.weight": size for role, size in _layer_shapes(s).items()}
+    return wanted
+
+
+def _check_tensors(shape: Shape, named: dict[str, TensorRow]) -> None:
+    wanted = tensor_shapes(shape)
+    if missing := wanted.keys() - named.keys():
+        raise DamagedError(f"the model lacks the tensor {min(missing)!r} ({len(missing)} in all); build it again")
+    if strange := named.keys() - wanted.keys():
+        raise Error(f"the tensor {min(strange)!r} is not supported; wanted a plain llama model")
+    for name, size in wanted.items():
+        if named[name].shape != size:
+            raise DamagedError(f"tensor {name!r} has the shape {named[name].shape}; the metadata want {size}")
+        check(named[name].dtype)
+
+
+def empty_cache(shape: Shape, places: int) -> Cache:
+    """A cache for so many tokens, float32."""
+    size = (shape.layers, shape.kv_heads, places, shape.head_width)
+    return Cache(jnp.zeros(size, jnp.float32), jnp.zeros(size, jnp.float32))
+
+
+def grown(cache: Cache, places: int) -> Cache:
+    """The same tokens in a cache with more places."""
+    more = ((0, 0), (0, 0), (0, places - cache.keys.shape[2]), (0, 0))
+    return Cache(jnp.pad(cache.keys, more), jnp.pad(cache.values, more))
+
+
+@partial(jax.jit, static_argnames="shape", donate_argnames="cache")
+def advance(
+    shape: Shape, params: Params, x: Array, start: Array, last: Array, cache: Cache
+) -> tuple[Array, Array, Array, Cache]:
+    """Reads new tokens and predicts the one after the last of them.
+
+    Args:
+        shape: static.
+        params: `layers` (each role stacked over L), `output_norm` (d,), `output` (V, d).
+        x: embeddings of the new tokens (T, d); rows behind `last` fill up and are forgotten.
+        start: how many tokens the cache holds.
+        last: the row of `x` to predict from.
+        cache: used up; `start` + T must not pass its places.
+
+    Returns:
+        logits (V,), the most probable token, its log probability, the cache with the new tokens.
+    """
+    hidden, cache = forward(shape, params, x, start, cache)
+    scores = logits(params, lax.dynamic_index_in_dim(hidden, last, keepdims=False))
+    best = jnp.argmax(scores)
+    return scores, best, scores[best] - jax.nn.logsumexp(scores), cache
+
+
+def forward(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) -> tuple[Array, Cache]:
+    """All layers over new tokens (T, d): their last hidden states, normed (T, d), and the cache with them.
+
+    The cache is read inside the loop over layers and written once behind it: as the loop's carry it would be copied
+    in each layer.
+    """
+    turn = _rotations(shape, start + jnp.arange(x.shape[0]))
+
+    def layer(x: Array, given: tuple[Params, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        weights, keys, values = given
+        mixed, new = _attention(shape, weights, _norm(shape, x, weights["attn_norm"]), turn, start, keys, values)
+        x = x + mixed
+        return x + _feed_forward(weights, _norm(shape, x, weights["ffn_norm"])), new
+
+    x, (keys, values) = lax.scan(layer, x, (params["layers"], cache.keys, cache.values))
+    at = (0, 0, start, 0)
+    cache = Cache(
+        lax.dynamic_update_slice(cache.keys, keys, at), lax.dynamic_update_slice(cache.values, values, at)
+    )
+    return _norm(shape, x, params["output_norm"]), cache
+
+
+def logits(params: Params, hidden: Array) -> Array:
+    """Scores of all tokens (..., V) from normed hidden states (..., d)."""
+    return _project(hidden, params["output"])
+
+
+def _project(x: Array, weight: Array) -> Array:
+    """Activations (..., in) times a stored matrix (out, in): (..., out)."""
+    return lax.dot_general(x, weight, (((x.ndim - 1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _norm(shape: Shape, x: Array, weight: Array) -> Array:
+    """RMSNorm (Zhang & Sennrich 2019) over the last axis."""
+    return x * lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + shape.norm_epsilon) * weight
+
+
+def _rotations(shape: Shape, positions: Array) -> tuple[Array, Array]:
+    """Cosines and sines of the rotary embedding (Su et al. 2021), each (T, 1, D / 2)."""
+    pairs = shape.head_width // 2
+    frequencies = shape.rope_base ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
+    angles = positions.astype(jnp.float32)[:, None, None] * frequencies
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def _rotate(x: Array, turn: tuple[Array, Array]) -> Array:
+    """Turns neighbouring pairs of x (T, heads, D): GGUF stores Llama's queries and keys in that order."""
+    cos, sin = turn
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(x.shape)
+
+
+def _attention(
+    shape: Shape, weights: Params, x: Array, turn: tuple[Array, Array], start: Array, keys: Array, values: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    """Causal attention of T new tokens over the cache (K, S, D) and themselves; also the new keys and values."""
+    count, group = x.shape[0], shape.heads // shape.kv_heads
+    q = _project(x, weights["attn_q"]).reshape(count, shape.heads, shape.head_width)
+    k = _project(x, weights["attn_k"]).reshape(count, shape.kv_heads, shape.head_width)
+    v = _project(x, weights["attn_v"]).reshape(count, shape.kv_heads, shape.head_width)
+    q = _rotate(q, turn).reshape(count, shape.kv_heads, group, shape.head_width) * shape.head_width**-0.5
+    k, v = _rotate(k, turn).swapaxes(0, 1), v.swapaxes(0, 1)
+    places = keys.shape[1]
+    before = jnp.einsum("tkgd,ksd->kgts", q, keys)
+    among = jnp.einsum("tkgd,kud->kgtu", q, k)
+    before = jnp.where(jnp.arange(places) < start, before, -jnp.inf)
+    among = jnp.where(jnp.arange(count)[:, None] >= jnp.arange(count), among, -jnp.inf)
+    shares = jax.nn.softmax(jnp.concatenate([before, among], axis=-1), axis=-1)
+    mixed = jnp.einsum("kgts,ksd->tkgd", shares[..., :places], values)
+    mixed += jnp.einsum("kgtu,kud->tkgd", shares[..., places:], v)
+    return _project(mixed.reshape(count, -1), weights["attn_output"]), (k, v)
+
+
+def _feed_forward(weights: Params, x: Array) -> Array:
+    """SwiGLU (Shazeer 2020)."""
+    return _project(
+        jax.nn.silu(_project(x, weights["ffn_gate"])) * _project(x, weights["ffn_up"]), weights["ffn_down"]
+    )

@@ -1,0 +1,191 @@
+"""All SQL of this room that reads: plain rows by number, text or role. Needs no jax."""
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import apsw
+
+from genome.errors import Error, NotFoundError
+
+_MOST_ROWS = 1 << 40
+
+
+class TokenRow(NamedTuple):
+    """A token: the number the model uses, the source's spelling, the bytes in text, GGUF's type, the score."""
+
+    id: int
+    piece: str
+    bytes: bytes
+    type: int
+    score: float | None
+
+
+class TensorRow(NamedTuple):
+    """A tensor: shape has rows first; `row_bytes` as stored."""
+
+    id: int
+    name: str
+    role: str
+    layer: int | None
+    dtype: str
+    shape: tuple[int, ...]
+    row_count: int
+    row_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the whole tensor as stored."""
+        return self.row_count * self.row_bytes
+
+
+_TOKEN = "SELECT id, piece, bytes, type, score FROM token "
+_TENSOR = "SELECT id, name, role, layer, dtype, shape, row_count, row_bytes FROM tensor "
+
+
+def find_tokens(
+    db: apsw.Connection,
+    *,
+    exact: str | bytes | None = None,
+    prefix: str | bytes | None = None,
+    contains: str | bytes | None = None,
+    ids: tuple[int, ...] | None = None,
+    limit: int | None = None,
+) -> list[TokenRow]:
+    """Tokens by what they stand for in text (not by their spelling), in the order of their numbers.
+
+    Exactly one of `exact`, `prefix`, `contains`, `ids` is given. `exact` and `prefix` go through an index,
+    `contains` looks at every token; none reads a weight.
+
+    Args:
+        db: a model database.
+        exact: the whole text or bytes.
+        prefix: how the text begins, blanks included.
+        contains: what stands anywhere in it.
+        ids: numbers.
+        limit: at most so many rows.
+
+    Raises:
+        Error: none or several of the four, an empty text, or a limit below 0.
+    """
+    given = {
+        k: v
+        for k, v in (("exact", exact), ("prefix", prefix), ("contains", contains), ("ids", ids))
+        if v is not None
+    }
+    if len(given) != 1:
+        raise Error(f"wanted one of exact, prefix, contains or ids, got {', '.join(given) or 'none'}")
+    if limit is not None and limit < 0:
+        raise Error(f"the limit is {limit}; wanted 0 or more")
+    if ids is not None:
+        sql, values = "WHERE id IN (SELECT value FROM json_each(?))", (json.dumps([int(i) for i in ids]),)
+    else:
+        ((how, text),) = given.items()
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)  # type: ignore[arg-type]
+        if not raw:
+            raise Error("the text to look for is empty; wanted at least one character")
+        sql, values = _by_bytes(how, raw)
+    bound = _MOST_ROWS if limit is None else limit
+    rows = db.execute(f"{_TOKEN} {sql} ORDER BY id LIMIT ?", (*values, bound))
+    return [_token(row) for row in rows]
+
+
+def _by_bytes(how: str, raw: bytes) -> tuple[str, tuple]:
+    if how == "exact":
+        return "WHERE bytes = ?", (raw,)
+    if how == "contains":
+        return "WHERE instr(bytes, ?)", (raw,)
+    stem = raw.rstrip(b"\xff")  # the first bytes beyond all that begin so; none where every byte is 0xFF
+    if not stem:
+        return "WHERE bytes >= ?", (raw,)
+    return "WHERE bytes >= ? AND bytes < ?", (raw, stem[:-1] + bytes([stem[-1] + 1]))
+
+
+def _token(row: tuple) -> TokenRow:
+    number, piece, raw, kind, score = row
+    return TokenRow(number, piece if isinstance(piece, str) else piece.decode("utf-8", "replace"), raw, kind, score)
+
+
+def token_count(db: apsw.Connection) -> int:
+    """How many tokens there are: the largest number and one."""
+    return next((number + 1 for (number,) in db.execute("SELECT id FROM token ORDER BY id DESC LIMIT 1")), 0)
+
+
+def token_bytes(db: apsw.Connection, number: int) -> tuple[bytes, int] | None:
+    """What a token stands for in text, and its type; None if there is no such token."""
+    return next(iter(db.execute("SELECT bytes, type FROM token WHERE id = ?", (number,))), None)
+
+
+def all_tokens(db: apsw.Connection) -> Iterator[TokenRow]:
+    """Every token in the order of numbers, one at a time."""
+    return (_token(row) for row in db.execute(_TOKEN + "ORDER BY id"))
+
+
+def special_tokens(db: apsw.Connection) -> list[tuple[int, str, int]]:
+    """Number, spelling and type of the unknown, control and user-defined tokens."""
+    sql = "SELECT id, piece, type FROM token WHERE type <> 1 AND type IN (2, 3, 4) AND typeof(piece) = 'text'"
+    return list(db.execute(sql))
+
+
+def piece_id(db: apsw.Connection, piece: str) -> int | None:
+    """The number of the token spelled so; the last one where several are."""
+    sql = "SELECT id FROM token WHERE piece = ? ORDER BY id DESC LIMIT 1"
+    return next((number for (number,) in db.execute(sql, (piece,))), None)
+
+
+def fragment_id(db: apsw.Connection, piece: str) -> int | None:
+    """The number (below 0) of a part of merges that is no token."""
+    return next((number for (number,) in db.execute("SELECT id FROM fragment WHERE piece = ?", (piece,))), None)
+
+
+def fragment_piece(db: apsw.Connection, number: int) -> str:
+    """The spelling of a part of merges that is no token."""
+    sql = "SELECT piece FROM fragment WHERE id = ?"
+    piece = next((p for (p,) in db.execute(sql, (number,))), "")
+    return piece if isinstance(piece, str) else piece.decode("utf-8", "replace")
+
+
+def merge(db: apsw.Connection, left: int, right: int) -> tuple[int, int] | None:
+    """Rank and result of a pair of parts; None if they do not merge."""
+    sql = "SELECT rank, result_id FROM merge WHERE left_id = ? AND right_id = ? ORDER BY rank LIMIT 1"
+    return next(iter(db.execute(sql, (left, right))), None)
+
+
+def tensors(db: apsw.Connection, *, role: str | None = None, layer: int | None = None) -> list[TensorRow]:
+    """Tensors in the source's order: all, or those of a role (`attn_q`) or a layer."""
+    sql = _TENSOR + "WHERE (?1 IS NULL OR role = ?1) AND (?2 IS NULL OR layer = ?2) ORDER BY id"
+    return [_tensor(row) for row in db.execute(sql, (role, layer))]
+
+
+def tensor(db: apsw.Connection, name: str) -> TensorRow:
+    """One tensor by its name.
+
+    Raises:
+        NotFoundError: the model has no tensor of that name.
+    """
+    for row in db.execute(_TENSOR + "WHERE name = ?", (name,)):
+        return _tensor(row)
+    raise NotFoundError(f"{db.filename} has no tensor {name!r}; `genome info` lists the tensors")
+
+
+def _tensor(row: tuple) -> TensorRow:
+    number, name, role, layer, dtype, shape, rows, row_bytes = row
+    return TensorRow(number, name, role, layer, dtype, tuple(json.loads(shape)), rows, row_bytes)
+
+
+def hyperparameters(db: apsw.Connection) -> dict[str, object]:
+    """Metadata in the source's order; arrays as lists, None for what has a table of its own."""
+    sql = "SELECT key, type, value FROM hyperparameter ORDER BY position"
+    return {key: _value(kind, value) for key, kind, value in db.execute(sql)}
+
+
+def hyperparameter(db: apsw.Connection, key: str) -> object:
+    """One value of the metadata; None where the key is missing or has a table of its own."""
+    sql = "SELECT type, value FROM hyperparameter WHERE key = ?"
+    return next((_value(kind, value) for kind, value in db.execute(sql, (key,))), None)
+
+
+def _value(kind: str, value: object) -> object:
+    if kind.startswith("array") and isinstance(value, str):
+        return json.loads(value)
+    return bool(value) if kind == "bool" else value

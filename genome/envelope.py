@@ -275,6 +275,14 @@ class _Open:
             self._tokenizer = Tokenizer(self.model())
         return self._tokenizer
 
+    def language_model(self) -> "LanguageModel":
+        if self._language_model is None:
+            from genome.model import LanguageModel
+
+            db, name = self.model(), self.roles.model.name if self.roles.model else ""
+            self._language_model = LanguageModel(db, name, self._journal, identify=lambda _: None)
+        return self._language_model
+
     def close(self) -> None:
         if self._language_model is not None:
             self._language_model.close()

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+import apsw
+
 from genome import __version__
 from genome.cli import databases, meaning, models, notebooks
 from genome.errors import Error
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return CLOSED_PIPE
     except Error as error:
         return _refuse(str(error))
+    except apsw.Error as error:
+        return _refuse(f"SQLite says: {error}; `genome verify NAME` looks for damage")
     except OSError as error:
         return _refuse(f"{error.filename or 'the machine'}: {error.strerror or error}")
     return status or 0

@@ -3,8 +3,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from genome.cli.shared import Add, add_json, count, print_json, print_table, read_stdin, workbench
@@ -126,9 +126,8 @@ def _stream(text: str) -> None:
 
 def _json_lines(name: str) -> Iterator[str]:
     """The strings of a file of JSON strings, one a line."""
-    stream: Iterable[bytes] = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115 (closed below)
-    with closing(stream):  # type: ignore[type-var]
-        for number, line in enumerate(stream, start=1):
+    with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:

@@ -24,11 +24,11 @@ _PARTS_OF_SPEECH = (
 )  # fmt: skip
 
 
-def build_webster(source: Path, database: Path, progress: Progress = silent, **facts: str) -> None:
+def build_webster(file: Path, database: Path, progress: Progress = silent, **facts: str) -> None:
     """Reads a SQLite file `entries(word, wordtype, definition)` into a new lexicon database.
 
     Args:
-        source: the file.
+        file: holds the entries.
         database: the file to make.
         progress: told the number of entries.
         facts: rows of the database's `meta` (source, licence ...).
@@ -37,9 +37,9 @@ def build_webster(source: Path, database: Path, progress: Progress = silent, **f
         NotFoundError: no such file.
         DamagedError: it does not hold that table.
     """
-    if not source.is_file():
-        raise NotFoundError(f"{source} does not exist; wanted Webster's entries as a SQLite file")
-    entries = _read(source)
+    if not file.is_file():
+        raise NotFoundError(f"{file} does not exist; wanted Webster's entries as a SQLite file")
+    entries = _read(file)
     with building(database, "lexicon", **facts) as db:
         senses, words = [], []
         for lemma, pos, rank, definition in _number(entries):
@@ -50,15 +50,15 @@ def build_webster(source: Path, database: Path, progress: Progress = silent, **f
         progress("webster: entries", len(senses), len(senses), "entries")
 
 
-def _read(source: Path) -> list[tuple[str, str | None, str]]:
+def _read(file: Path) -> list[tuple[str, str | None, str]]:
     try:
-        db = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
+        db = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             return list(db.execute("SELECT coalesce(word, ''), wordtype, coalesce(definition, '') FROM entries ORDER BY rowid"))
         finally:
             db.close()
     except apsw.Error as error:
-        raise DamagedError(f"{source} lacks a readable table entries(word, wordtype, definition): {error}") from error
+        raise DamagedError(f"{file} lacks a readable table entries(word, wordtype, definition): {error}") from error
 
 
 def _number(entries: list[tuple[str, str | None, str]]) -> Iterator[tuple[str, str, int, str]]:

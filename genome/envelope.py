@@ -207,6 +207,16 @@ class Envelope:
         """The model's tokenizer, from its database."""
         return self._open.tokenizer()
 
+    # What is open
+
+    def lexicons(self) -> list[tuple[str, apsw.Connection]]:
+        """The lexicons by name, open, in their order.
+
+        Raises:
+            Error: there is none.
+        """
+        return self._open.lexicons()
+
     # What happened, and the end
 
     def accesses(self) -> "pl.DataFrame":
@@ -267,6 +277,11 @@ class _Open:
                 f"no genome database goes with {others}; `genome lab --build-only` builds one for the default ones"
             )
         return self.connection(self.roles.genome)
+
+    def lexicons(self) -> list[tuple[str, apsw.Connection]]:
+        if not self.roles.lexicons:
+            raise Error("no lexicon is in this envelope; `genome pull wordnet` makes one, then name it")
+        return [(d.name, self.connection(d)) for d in self.roles.lexicons]
 
     def tokenizer(self) -> "Tokenizer":
         if self._tokenizer is None:

@@ -142,6 +142,7 @@ def test_a_wrong_command_line_is_one_line(home, refused, arguments, said):
         (["encode", "moth"], "genome pull smollm2"),
         (["run", "smollm2", "Once"], "genome pull smollm2"),
         (["run", "llama9", "Once"], "genome lab --build-only"),
+        (["bench", "similarity"], "genome lab --build-only"),
     ],
 )
 def test_in_an_empty_workbench_the_repair_is_named(home, refused, arguments, repair):

@@ -9,7 +9,7 @@ from typing import NoReturn
 import apsw
 
 from genome import __version__
-from genome.cli import databases, meaning, models, notebooks
+from genome.cli import bench, databases, meaning, models, notebooks
 from genome.errors import Error
 
 WRONG_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
             parents=[shared], formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
 
-    for room in (databases, notebooks, meaning, models):
+    for room in (databases, notebooks, meaning, models, bench):
         room.add_commands(add)
     return top
 

@@ -1,0 +1,47 @@
+"""The command that measures: `genome bench similarity`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from genome import sources
+from genome.cli.shared import Add, add_json, bars, count, print_json, print_table, workbench
+
+_SETS = {"simlex999": "simlex999.txt", "wordsim353": "wordsim353.tsv"}
+
+
+def add_commands(add: Add) -> None:
+    """Adds it to the parser."""
+    bench = add(
+        "bench", "measure how well compositions agree with people", "genome bench similarity --draws 5 --json"
+    )
+    bench.add_argument(
+        "area", metavar="AREA", choices=["similarity"], help="similarity: SimLex-999 and WordSim-353"
+    )
+    bench.add_argument("--pairs", metavar="FILE", action="append", default=[],
+                       help="lines of word, word, score; may be given several times")  # fmt: skip
+    bench.add_argument(
+        "--draws", metavar="N", type=count, default=20, help="random anchor sets as control, else 20"
+    )
+    add_json(bench)
+    bench.set_defaults(run=_similarity)
+
+
+def _similarity(arguments: argparse.Namespace) -> None:
+    from genome.decompose.dictionary import Dictionary
+    from genome.decompose.similarity import compare, read_pairs
+
+    own = [read_pairs(Path(file), file) for file in arguments.pairs]
+    with workbench(arguments).envelope() as envelope, bars() as progress:
+        dictionary = Dictionary.read(envelope.lexicons())
+        folder = sources.fetch("similarity", progress).path
+        sets = [read_pairs(folder / file, name) for name, file in _SETS.items()] + own
+        told: dict[str, Any] = compare(dictionary, sets, arguments.draws, progress=progress)
+    if arguments.json:
+        print_json(told)
+        return
+    rows = []
+    for name, value in told["primitives"].items():
+        control = told["random_anchors"][name]
+        rows.append((name, value, control["mean"], control["sd"], control["n"]))
+    print_table(("pairs", "primitives", "random anchors", "sd", "draws"), rows)

@@ -118,7 +118,8 @@ class Workbench:
             progress: told bytes, tensors, words.
 
         Returns:
-            The database. Where it is there already and comes from the same source, nothing is done.
+            The database. Where it is there already and comes from the same source, nothing is done; where it
+            cannot be read any more (damaged, or of an older schema), it is built again.
 
         Raises:
             NotFoundError: neither a named source nor a file.
@@ -139,11 +140,12 @@ class Workbench:
         with self._progress(progress) as told:
             built = []
             for name in (MODEL, *LEXICONS):
-                if name not in self.names():
+                if self._facts(name) is None:
                     self.pull(name, progress=told)
                     built.append(name)
             parts = [self._database(name) for name in (MODEL, *LEXICONS)]
-            if GENOME not in self.names() or self._database(GENOME).lineage != {part.uuid for part in parts}:
+            facts = self._facts(GENOME)
+            if facts is None or Database(GENOME, self.path(GENOME), facts).lineage != {d.uuid for d in parts}:
                 self._build_genome(parts, told)
                 built.append(GENOME)
             return built
@@ -209,8 +211,8 @@ class Workbench:
         if source.kind not in db.KINDS:
             raise Error(f"{what} is {source.kind} and becomes no database; wanted one of {', '.join(_pullable())}")
         path = self.folder / f"{name}.db"
-        if name in self.names():
-            _same(path, "source", source.requirement, what)
+        if (facts := self._facts(name)) is not None:
+            _same(facts, "source", source.requirement, what)
             return path
         source = sources.fetch(what, progress)
         facts = {"source": source.requirement, "licence": source.licence}
@@ -232,8 +234,8 @@ class Workbench:
         if not file.is_file():
             raise Error(f"{file} is not a file; wanted a GGUF file or a named source ({', '.join(_pullable())})")
         path = self.folder / f"{name}.db"
-        if name in self.names():
-            _same(path, "source_sha256", _sha256(file), str(file))
+        if (facts := self._facts(name)) is not None:
+            _same(facts, "source_sha256", _sha256(file), str(file))
             return path
         from genome.model import import_gguf
 
@@ -253,6 +255,22 @@ class Workbench:
 
     def _roles(self, names: tuple[str, ...]) -> Roles:
         return assign([self._database(name) for name in names], self._readable("genome"))
+
+    def _facts(self, name: str) -> dict[str, str] | None:
+        """What the header of a database says; None if none is there, or one that can only be built again.
+
+        Raises:
+            Error: a file in the way that is not this program's, or comes from a newer one.
+        """
+        if name not in self.names():
+            return None
+        path = self.path(name)
+        try:
+            return {**db.header(path), "name": name}
+        except Error:
+            if not db.is_database(path) or _schema_version(path) > max(db.SCHEMA_VERSION.values()):
+                raise
+            return None
 
     def _database(self, name: str) -> Database:
         path = self.path(name)
@@ -302,16 +320,22 @@ def _safe(stem: str) -> str:
     return _valid(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-")[:100] or "model")
 
 
-def _same(path: Path, fact: str, wanted: str, what: str) -> None:
+def _same(facts: dict[str, str], fact: str, wanted: str, what: str) -> None:
     """Refuses a name that a database of another source has."""
-    found = db.header(path)
-    if found.get(fact) != wanted:
+    if facts.get(fact) != wanted:
         raise Error(
-            f"{path} exists and comes from {found.get('source') or 'elsewhere'}, not from {what}; "
-            "choose another name with --name, or remove it first"
+            f"the database {facts['name']} exists and comes from {facts.get('source') or 'elsewhere'}, not from "
+            f"{what}; choose another name with --name, or remove it first"
         )
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _schema_version(path: Path) -> int:
+    """SQLite's user_version, without opening the database: it may be damaged."""
+    with path.open("rb") as file:
+        file.seek(60)
+        return int.from_bytes(file.read(4), "big")

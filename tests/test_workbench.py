@@ -201,3 +201,38 @@ def test_pull_does_not_replace_a_database_of_another_source(bench):
     with pytest.raises(Error, match="comes from animals source, not from wordnet"):
         bench.pull("wordnet", name="animals")
     assert bench.path("animals").read_bytes() == before
+
+
+def test_pull_builds_again_what_is_damaged_or_old_and_touches_no_stranger(tmp_path, monkeypatch):
+    """The source is a stand-in: which builder runs is not the question, but whether it runs."""
+    from dataclasses import replace
+
+    from genome import sources
+
+    bench = Workbench(tmp_path / "home")
+    wordnet = replace(sources.find("wordnet"))
+    monkeypatch.setattr(sources, "fetch", lambda name, progress: wordnet)
+    built = []
+
+    def build(folder, database, progress, **facts):
+        built.append(database.name)
+        with building(database, "lexicon", **facts):
+            pass
+
+    monkeypatch.setattr("genome.decompose.build_wordnet", build)
+    path = bench.pull("wordnet")
+    whole = path.read_bytes()
+    assert bench.pull("wordnet") == path
+    assert built == ["wordnet.db"]
+
+    for harm in (whole[:-5000], whole[:60] + bytes(4) + whole[64:]):  # truncated; schema version 0
+        path.write_bytes(harm)
+        bench.pull("wordnet")
+        assert bench.info("wordnet")["source"] == wordnet.requirement
+    assert built == ["wordnet.db"] * 3
+
+    for stranger in (b"my diary", whole[:60] + b"\0\0\0\x63" + whole[64:]):  # no database; of schema version 99
+        path.write_bytes(stranger)
+        with pytest.raises(Error):
+            bench.pull("wordnet")
+        assert path.read_bytes() == stranger

@@ -1,6 +1,7 @@
 """The commands about databases as such: pull, list, info, verify."""
 
 import argparse
+from itertools import count
 
 from genome import sources
 from genome.cli.shared import Add, add_json, bars, print_json, print_table, workbench
@@ -75,7 +76,10 @@ def _info(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     bench = workbench(arguments)
     with bars() as progress:
-        problems = bench.verify(arguments.name, lambda part: progress(f"{arguments.name}: {part}", 0, 0, "parts"))
+        parts = count(1)
+        problems = bench.verify(
+            arguments.name, lambda _: progress(f"{arguments.name}: verify", next(parts), 0, "parts")
+        )
     if arguments.json:
         print_json([{"table": p.table, "text": p.text} for p in problems])
     for problem in problems:

@@ -62,7 +62,7 @@ def _begin(path: Path, kind: str) -> tuple[Path, apsw.Connection]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in path.parent.iterdir():
             if re.fullmatch(rf"\.{re.escape(path.name)}\.[0-9a-f]+\.building", leftover.name):
-                _remove_leftover(leftover)
+                _remove_leftover(leftover, path)
     except OSError as error:
         raise Error(f"{path.parent} cannot be written ({error.strerror}); choose another folder") from error
     while True:
@@ -93,7 +93,7 @@ def _create(growing: Path, kind: str) -> apsw.Connection:
     return db
 
 
-def _remove_leftover(leftover: Path) -> None:
+def _remove_leftover(leftover: Path, path: Path) -> None:
     """A live build holds its file's lock; without one, the file is what a killed build left."""
     try:
         db = apsw.Connection(str(leftover))
@@ -102,7 +102,7 @@ def _remove_leftover(leftover: Path) -> None:
         finally:
             db.close(True)
     except (apsw.BusyError, apsw.LockedError):
-        raise Error(f"{leftover} is being built by another process; wait for it, or end it") from None
+        raise Error(f"{path} is being built by another process; wait for it, or end it") from None
     except apsw.Error:
         pass  # half a page is no database: that is what a kill leaves
     leftover.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import apsw
 from genome import db
 from genome.db import Journal, connect
 from genome.errors import Error
+from genome.ids import GenomeID, prefix_range
 
 if TYPE_CHECKING:
     import polars as pl
@@ -161,7 +162,101 @@ class Envelope:
         kept = [d for d in (model, *lexicons, *genome) if d is not None]
         self._open = self._open.turned(self._resolve(tuple(d.name for d in kept)))
 
+    # Meaning
+
+    def neighbours(self, text: str, k: int = 10, kind: str = "word") -> "pl.DataFrame":
+        """The units nearest in meaning, through the vector index: label, similarity, id, path, kind.
+
+        Similarity is the inner product of the roots of the weights (1: the same composition).
+
+        Args:
+            text: a word; it is not its own neighbour.
+            k: how many.
+            kind: `word`, `sense` or `token`.
+
+        Raises:
+            NotFoundError: no lexicon has the word.
+            Error: the unit has no composition, or k is below 1.
+        """
+        import polars as pl
+
+        from genome.decompose.queries import nearest
+
+        if k < 1:
+            raise Error(f"neighbours wants k of at least 1, got {k}")
+        one = self.decompose(text)
+        if one.weights is None:
+            raise Error(f"{text!r} is {one.id.path}, which has no composition; wanted a word")
+        found = nearest(self._open.genome(), one.weights, k + 1, kind)
+        rows = [(u.label, share, u.id, GenomeID(u.id).path, u.kind) for u, share in found if u.id != one.id]
+        schema = {
+            "label": pl.String,
+            "similarity": pl.Float64,
+            "id": pl.Int64,
+            "path": pl.String,
+            "kind": pl.String,
+        }
+        return pl.DataFrame(rows[:k], schema=schema, orient="row")
+
+    def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
+        """Everything under a prefix, from one scan of a range of row IDs.
+
+        Columns: id, path, kind (word, sense, token), label, origin, method, frequency.
+
+        Args:
+            prefix: names of codons joined by dots (`KNOW.SAY`); empty for all.
+            limit: at most so many rows, in the order of IDs.
+
+        Raises:
+            NotFoundError: a step of the prefix is no primitive and no structural class.
+        """
+        import polars as pl
+
+        from genome.decompose.queries import units_in_range
+
+        first, beyond = prefix_range(prefix)
+        found = units_in_range(self._open.genome(), first, beyond, -1 if limit is None else limit)
+        schema = {
+            "id": pl.Int64, "path": pl.String, "kind": pl.String, "label": pl.String, "origin": pl.String,
+            "method": pl.String, "frequency": pl.Int64,
+        }  # fmt: skip
+        rows = [(u.id, GenomeID(u.id).path, u.kind, u.label, u.origin, u.method, u.frequency) for u in found]
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
     # The model
+
+    def tokens(
+        self,
+        contains: str | None = None,
+        *,
+        prefix: str | None = None,
+        exact: str | None = None,
+        limit: int | None = None,
+    ) -> "pl.DataFrame":
+        """The model's tokens by their text, with genome IDs: token, text, id, path. No weights are read.
+
+        Args:
+            contains: what stands anywhere in a token.
+            prefix: how it begins, blanks included; instead of `contains`.
+            exact: the whole token; instead of `contains`.
+            limit: at most so many rows, in the order of token numbers.
+
+        Raises:
+            Error: not exactly one of the three is given, or it is empty.
+        """
+        import polars as pl
+
+        from genome.model.queries import find_tokens
+
+        found = find_tokens(self._open.model(), contains=contains, prefix=prefix, exact=exact, limit=limit)
+        identify = self._open.identify()
+        rows = []
+        for token in found:
+            identity = identify(token.id)
+            path = None if identity is None else identity.path
+            rows.append((token.id, token.bytes.decode("utf-8", "backslashreplace"), identity, path))
+        schema = {"token": pl.Int64, "text": pl.String, "id": pl.Int64, "path": pl.String}
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
     def encode(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
         """The model's token numbers of a text; no weights are read.
@@ -278,6 +373,20 @@ class _Open:
             )
         return self.connection(self.roles.genome)
 
+    def identify(self) -> Callable[[int], GenomeID | None]:
+        """From a token's number to its genome ID; None where no genome database addresses the model's tokens."""
+        if self.roles.genome is None or self.roles.genome.model_uuid is None:
+            return lambda token: None
+        from genome.decompose.queries import unit_of
+
+        db, origin = self.genome(), self.roles.genome.meta.get("model", "")
+
+        def identify(token: int) -> GenomeID | None:
+            unit = unit_of(db, "token", origin, token)
+            return None if unit is None else GenomeID(unit.id)
+
+        return identify
+
     def lexicons(self) -> list[tuple[str, apsw.Connection]]:
         if not self.roles.lexicons:
             raise Error("no lexicon is in this envelope; `genome pull wordnet` makes one, then name it")
@@ -295,7 +404,7 @@ class _Open:
             from genome.model import LanguageModel
 
             db, name = self.model(), self.roles.model.name if self.roles.model else ""
-            self._language_model = LanguageModel(db, name, self._journal, identify=lambda _: None)
+            self._language_model = LanguageModel(db, name, self._journal, identify=self.identify())
         return self._language_model
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
 """The workbench: a folder of reference databases, what makes them, and the envelopes assembled from them."""
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,9 +169,10 @@ class Workbench:
         """How many of a text's distinct words each lexicon knows, best first: name, words, known, share."""
         import polars as pl
 
-        from genome.decompose import known_words, words_of
+        from genome.decompose.lexicon import known_words
+        from genome.decompose.words import split_words
 
-        words = sorted(set(words_of(text)))
+        words = sorted({word.lower() for word in split_words(text)})
         rows = []
         for database in self._readable("lexicon"):
             with opened(database.path) as lexicon:
@@ -221,7 +223,8 @@ class Workbench:
 
             import_gguf(source.path, path, progress=progress, **facts)
         else:
-            from genome.decompose import build_webster, build_wordnet
+            from genome.decompose.webster import build_webster
+            from genome.decompose.wordnet import build_wordnet
 
             build = {"wordnet": build_wordnet, "webster": build_webster}[what]
             build(source.path, path, progress, source_sha256=source.sha256, **facts)
@@ -243,7 +246,28 @@ class Workbench:
         return path
 
     def _build_genome(self, parts: list[Database], progress: Progress) -> None:
-        raise NotImplementedError
+        """The genome database of a model and lexicons, whose uuids it keeps as its lineage."""
+        from genome.decompose.build import build_genome
+        from genome.decompose.tokens import TokenTable
+        from genome.model import embedding_rows
+        from genome.model.queries import all_tokens
+
+        model, *lexicons = parts
+        facts = {
+            "source": " + ".join(d.name for d in parts),
+            "licence": "; ".join(f"{d.name}: {d.meta.get('licence')}" for d in parts),
+            "model": model.name,
+            "model_uuid": model.uuid,
+            "lexicon_uuids": json.dumps([d.uuid for d in lexicons]),
+        }
+        with ExitStack() as stack:
+            weights = stack.enter_context(opened(model.path, "model"))
+            tokens = list(all_tokens(weights))
+            table = TokenTable(
+                model.name, [t.bytes for t in tokens], [t.type for t in tokens], embedding_rows(weights)
+            )
+            dictionaries = [(d.name, stack.enter_context(opened(d.path, "lexicon"))) for d in lexicons]
+            build_genome(dictionaries, self.folder / f"{GENOME}.db", table, progress, **facts)
 
     @contextmanager
     def _progress(self, progress: Progress | None) -> Iterator[Progress]:

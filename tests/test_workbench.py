@@ -219,7 +219,7 @@ def test_pull_builds_again_what_is_damaged_or_old_and_touches_no_stranger(tmp_pa
         with building(database, "lexicon", **facts):
             pass
 
-    monkeypatch.setattr("genome.decompose.build_wordnet", build)
+    monkeypatch.setattr("genome.decompose.wordnet.build_wordnet", build)
     path = bench.pull("wordnet")
     whole = path.read_bytes()
     assert bench.pull("wordnet") == path

@@ -22,7 +22,6 @@ def add_commands(add: Add) -> None:
 
     units = add("units", "list what lies under a prefix of genome IDs", "genome units SOMEONE.BODY --limit 20")
     units.add_argument("prefix", metavar="PREFIX", help="names of primitives joined by dots: KNOW.SAY")
-    units.add_argument("--kind", choices=("word", "sense", "token"), help="only units of this kind")
     units.add_argument("--limit", metavar="N", type=count, default=50, help="at most so many, else 50")
     add_json(units)
     units.set_defaults(run=_units)
@@ -55,7 +54,7 @@ def _record(one: "Decomposition") -> dict[str, Any]:
 
 def _units(arguments: argparse.Namespace) -> None:
     with workbench(arguments).envelope() as envelope:
-        frame = envelope.units(arguments.prefix, kind=arguments.kind, limit=arguments.limit)
+        frame = envelope.units(arguments.prefix, limit=arguments.limit)
     if arguments.json:
         print_json(frame.to_dicts())
     else:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import apsw
 
+from genome.decompose.words import lemmas
+
 
 class Sense(NamedTuple):
     """A meaning with its definition; `examples` is a JSON list."""
@@ -81,3 +83,18 @@ def all_relations(db: apsw.Connection) -> list[Relation]:
 def all_forms(db: apsw.Connection) -> list[tuple[str, str, str]]:
     """Every irregular form: form, part of speech, lemma."""
     return list(db.execute("SELECT form, pos, lemma FROM form ORDER BY form, pos, lemma"))
+
+
+def known_words(db: apsw.Connection, words: Iterable[str]) -> set[str]:
+    """Those of some words (lower case) that the lexicon defines, as they are or through a lemma."""
+
+    def parts_of_speech(lemma: str) -> set[str]:
+        sql = """
+            SELECT DISTINCT pos FROM word JOIN word_sense ON word_id = word.id JOIN sense ON sense.id = sense_id
+            WHERE lemma = ? COLLATE NOCASE"""
+        return {pos for (pos,) in db.execute(sql, (lemma,))}
+
+    def irregular(form: str, pos: str) -> list[str]:
+        return [lemma for (lemma,) in db.execute("SELECT lemma FROM form WHERE form = ? AND pos = ?", (form, pos))]
+
+    return {word for word in words if parts_of_speech(word) or lemmas(word, parts_of_speech, irregular)}

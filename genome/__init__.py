@@ -23,7 +23,8 @@ def open(folder: "Path | str | None" = None) -> "Workbench":  # noqa: A001 (peop
     Raises:
         Error: the folder is a file.
     """
-    from genome.lab.display import display, set_up
+    from genome.lab.display import display
+    from genome.lab.ipython import set_up
     from genome.lab.progress import Bars
     from genome.workbench import Workbench
 

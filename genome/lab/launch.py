@@ -21,7 +21,6 @@ def lab(
     build_only: bool = False,
     port: int | None = None,
     browser: bool = True,
-    allow_root: bool | None = None,
 ) -> None:
     """Builds what the default workbench lacks and gives this process over to JupyterLab.
 
@@ -30,7 +29,6 @@ def lab(
         build_only: return when the workbench and the copies are there.
         port: where JupyterLab listens; None takes its default, or the next free port.
         browser: open the tour in a browser.
-        allow_root: let root run JupyterLab; None allows it, because in a container root is the only user.
     """
     with Bars() as bars:
         workbench.build_default(bars)
@@ -41,21 +39,21 @@ def lab(
     if build_only:
         print(f"the workbench is ready in {workbench.folder.resolve()}; `genome lab` opens it")
         return
-    command = jupyter_command(folder, port=port, browser=browser, allow_root=allow_root)
+    command = jupyter_command(folder, port=port, browser=browser)
     _become(command, folder, jupyter_environment(workbench.folder))
 
 
-def jupyter_command(
-    folder: Path, *, port: int | None = None, browser: bool = True, allow_root: bool | None = None
-) -> list[str]:
-    """The command that opens the tour in JupyterLab, run by the Python that runs now."""
+def jupyter_command(folder: Path, *, port: int | None = None, browser: bool = True) -> list[str]:
+    """The command that opens the tour in JupyterLab, run by the Python that runs now.
+
+    JupyterLab refuses root until it is told otherwise; in a container root is the only user there is.
+    """
     command = [sys.executable, "-m", "jupyterlab", str(folder / TOUR), f"--ServerApp.root_dir={folder}"]
     if port is not None:
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if not browser:
         command.append("--no-browser")
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
-    if as_root and allow_root is not False:
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     return command
 

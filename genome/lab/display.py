@@ -1,0 +1,128 @@
+"""What people hold, as HTML for a notebook: complete in itself, escaped, readable in light and in dark."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from genome.lab.palette import FAMILIES, colour
+from genome.lab.templating import render
+from genome.lab.words import percent, size
+
+if TYPE_CHECKING:
+    from genome.decompose import Decomposition, Explanation
+    from genome.envelope import Envelope
+    from genome.model import Step
+    from genome.workbench import Workbench
+
+NEAREST, SENSES = 6, 6
+"""How many neighbours and senses a decomposition's display lists."""
+
+
+def display(thing: Any) -> str:
+    """The HTML of a Workbench, an Envelope, a Decomposition, an Explanation, or a list of a generation's Steps."""
+    from genome.decompose import Decomposition, Explanation
+    from genome.envelope import Envelope
+    from genome.workbench import Workbench
+
+    if isinstance(thing, Workbench):
+        return _workbench(thing)
+    if isinstance(thing, Envelope):
+        return _envelope(thing)
+    if isinstance(thing, Decomposition):
+        return _decomposition(thing)
+    if isinstance(thing, Explanation):
+        return render("explanation.html.j2", text=thing.text, reasons=_reasons(thing))
+    if are_steps(thing):
+        return _steps(thing)
+    return render("text.html.j2", text=repr(thing))
+
+
+def are_steps(thing: object) -> bool:
+    """Whether something is a list of a generation's steps, and not an empty one.
+
+    Told by the type's name: a list of anything comes by here, and the model's room is not loaded for it.
+    """
+    return (
+        isinstance(thing, list) and bool(thing) and all(_type_name(item) == "genome.model.Step" for item in thing)
+    )
+
+
+def _type_name(thing: object) -> str:
+    return f"{'.'.join(type(thing).__module__.split('.')[:2])}.{type(thing).__name__}"
+
+
+def _workbench(workbench: "Workbench") -> str:
+    rows = [row | {"size": size(row["size_bytes"])} for row in workbench.databases().iter_rows(named=True)]
+    return render("workbench.html.j2", folder=str(workbench.folder), databases=rows)
+
+
+def _envelope(envelope: "Envelope") -> str:
+    rows = [
+        {
+            "role": database.kind,
+            "name": database.name,
+            "size": size(database.path.stat().st_size) if database.path.exists() else "gone",
+            "source": database.meta.get("source", ""),
+            "checksum": database.meta.get("checksum", ""),
+        }
+        for database in envelope.roles.databases
+    ]
+    return render("envelope.html.j2", roles=rows)
+
+
+def _decomposition(one: "Decomposition") -> str:
+    from genome.lab.spectrum import spectrum
+
+    near: Any = one.neighbours(NEAREST)
+    return render(
+        "decomposition.html.j2",
+        text=one.text,
+        label=one.label,
+        kind=one.kind,
+        id=int(one.id),
+        source=one.source,
+        path=[{"name": name, "colour": colour(name)} for name in one.path],
+        spectrum=spectrum(one.text, one.weights),
+        senses=[
+            {"percent": percent(sense.share), "key": sense.key, "definition": sense.definition}
+            for sense in one.senses[:SENSES]
+        ],
+        nearest=[
+            {"label": row["label"], "similarity": f"{row['similarity']:.2f}", "path": row["path"]}
+            for row in near.iter_rows(named=True)
+        ],
+        reasons=_reasons(one.explain()),
+    )
+
+
+def _reasons(explanation: "Explanation") -> list[dict[str, Any]]:
+    from genome.lab.words import chain_stops
+    from genome.primitives import PRIMITIVES
+
+    primes = {p.key: p.prime for p in PRIMITIVES}
+    return [
+        {
+            "prime": primes[reason.primitive],
+            "colour": colour(reason.primitive),
+            "percent": percent(reason.weight),
+            "rest": percent(reason.rest) if reason.rest >= 0.005 else "",
+            "chains": [{"percent": percent(chain.share), "stops": chain_stops(chain)} for chain in reason.chains],
+        }
+        for reason in explanation.reasons
+    ]
+
+
+def _steps(steps: "Sequence[Step]") -> str:
+    rows: list[dict[str, Any]] = [
+        {
+            "token": step.token,
+            "shown": step.text.replace("\n", "↵\n") or "·",
+            "quoted": repr(step.text),
+            "id": int(step.id) if step.id is not None else "",
+            "path": step.id.path if step.id is not None else "no genome ID",
+            "colour": colour(step.id.names[0] if step.id else None),
+            "probability": percent(math.exp(step.logprob)),
+        }
+        for step in steps
+    ]
+    return render("steps.html.j2", steps=rows, families=FAMILIES)

@@ -107,6 +107,7 @@ class LanguageModel:
         top_p: float = 1.0,
         seed: int | None = None,
         stop: str | Sequence[str] = (),
+        past_end: bool = False,
     ) -> Iterator[Step]:
         """Continues a sequence of tokens, until an end token (then the last step), a stop string, a full context.
 
@@ -118,6 +119,7 @@ class LanguageModel:
             top_p: draw from the fewest tokens that together are so probable.
             seed: the same seed gives the same text on the same machine; None a new one each time.
             stop: texts at which to end; neither they nor what follows is given.
+            past_end: go on behind end tokens.
 
         Raises:
             Error: at once and in one line: an empty or too long prompt, an unknown token, a number out of range.
@@ -131,9 +133,8 @@ class LanguageModel:
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if not all(stops):
             raise Error("a stop string is empty; wanted at least one character")
-        return self._steps(
-            prompt, min(max_tokens, self.context - len(prompt)), sampling, _Text(self.tokenizer, stops)
-        )
+        text = _Text(self.tokenizer, stops, frozenset() if past_end else self.tokenizer.ends)
+        return self._steps(prompt, min(max_tokens, self.context - len(prompt)), sampling, text)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
         prompt = [int(token) for token in ids]
@@ -167,10 +168,8 @@ class LanguageModel:
                 )
             if sampling.temperature > 0:
                 token, chance = _drawn(np.asarray(logits), sampling, random)
-            ended = token in self.tokenizer.ends
-            shown = text.feed(token, last=ended or number == count - 1)
-            yield Step(token, shown, self._identify(token), chance)
-            if ended or text.stopped:
+            yield Step(token, text.feed(token, last=number == count - 1), self._identify(token), chance)
+            if text.ended:
                 return
             fed = [token]
 
@@ -222,20 +221,21 @@ def _drawn(logits: np.ndarray, sampling: _Sampling, random: np.random.Generator)
 
 
 class _Text:
-    """The characters of a stream of tokens; holds back what may become a stop string."""
+    """The characters of a stream of tokens until its end; holds back what may become a stop string."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str], ends: frozenset[int]) -> None:
         self._stream = tokenizer.streamer(special=False)
-        self._stops = stops
+        self._stops, self._ends = stops, ends
         self._held = ""
-        self.stopped = False
+        self.ended = False
 
     def feed(self, token: int, *, last: bool) -> str:
         """What can be shown after this token; all of it, when it is the last one."""
+        self.ended = last = last or token in self._ends
         self._held += self._stream.feed(token) + (self._stream.finish() if last else "")
         found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
-            self.stopped = True
+            self.ended = True
             return self._held[: min(found)]
         keep = 0 if last else max((_overlap(self._held, stop) for stop in self._stops), default=0)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]

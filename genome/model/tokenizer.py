@@ -58,7 +58,7 @@ class Tokenizer:
         special = queries.special_tokens(db)
         # Longest first, as llama.cpp looks for them; of two alike the lower number.
         self._special = sorted(((p, n, t) for n, p, t in special if p), key=lambda s: (-len(s[0].encode()), s[1]))
-        named = {self.eos, self._named("eot"), self._named("eom")} - {None}
+        named = {number for key in ("eos", "eot", "eom") if (number := self._named(key)) is not None}
         self.ends = frozenset(named | {number for number, piece, _ in special if piece in _ENDS})
         self._letters = [self._part(letter) for letter in LETTERS]
         self._word = lru_cache(_KEPT_WORDS)(self._encode_word)

@@ -1,0 +1,247 @@
+"""Generation: the reference's tokens, streams of text, refusals, the journal."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import jax
+import numpy as np
+import pytest
+
+from genome.db.connect import opened
+from genome.db.journal import Journal
+from genome.errors import DamagedError, Error
+from genome.ids import GenomeID
+from genome.model import LanguageModel, Step, import_gguf, llama
+
+GREEDY = json.loads((Path(__file__).parent / "data" / "smollm2_greedy.json").read_text("utf-8"))
+NEAR = 0.02
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_db):
+    with opened(smollm2_db, "model") as db:
+        yield LanguageModel(db, "smollm2", Journal())
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+@pytest.fixture
+def model(tiny_db, journal):
+    with opened(tiny_db, "model") as db:
+        yield LanguageModel(db, "tiny", journal)
+
+
+@pytest.mark.parametrize("case", GREEDY, ids=[case["prompt"][:24] for case in GREEDY])
+def test_greedy_equals_transformers_in_float32(smollm2, case):
+    """Until the reference's two best logits are closer than 0.02 (tests/reference/greedy.py)."""
+    ids = smollm2.tokenizer.encode(case["prompt"])
+    assert ids == case["ids"]
+    certain = next((place for place, gap in enumerate(case["gaps"]) if gap < NEAR), len(case["gaps"]))
+    found = [step.token for step in smollm2.generate(ids, max_tokens=certain, past_end=True)]
+    assert found == case["tokens"][:certain]
+
+
+def test_the_capital_of_france(smollm2):
+    """The first 32 tokens have no near-tie; the model ends its answer with the 30th."""
+    case = GREEDY[0]
+    assert min(case["gaps"][:32]) > NEAR
+    steps = list(smollm2.generate(case["ids"], max_tokens=32))
+    assert [step.token for step in steps] == case["tokens"][:30]
+    assert steps[-1].token == smollm2.tokenizer.eos
+    assert "".join(step.text for step in steps).startswith(" Paris.\n\n")
+
+
+def tokens(steps) -> list[int]:
+    return [step.token for step in steps]
+
+
+def test_text_is_that_of_the_tokens(model):
+    steps = list(model.generate(model.tokenizer.encode(" the"), max_tokens=40, past_end=True))
+    assert len(steps) == 40
+    assert "".join(step.text for step in steps) == model.tokenizer.decode(tokens(steps), special=False)
+
+
+def test_a_seed_gives_the_same_tokens(model):
+    options = {"max_tokens": 20, "temperature": 1.5, "past_end": True}
+    first = tokens(model.generate([5], seed=1, **options))
+    assert tokens(model.generate([5], seed=1, **options)) == first
+    assert tokens(model.generate([5], seed=2, **options)) != first
+    assert tokens(model.generate([5], **options)) != tokens(model.generate([5], **options))
+
+
+def test_top_k_of_one_is_greedy(model):
+    greedy = list(model.generate([5], max_tokens=12, past_end=True))
+    drawn = list(model.generate([5], max_tokens=12, temperature=2.0, top_k=1, past_end=True))
+    assert tokens(greedy) == tokens(drawn)
+    np.testing.assert_allclose([s.logprob for s in greedy], [s.logprob for s in drawn], atol=1e-4)
+
+
+def test_a_prompt_in_pieces_or_step_by_step(model):
+    """300 tokens cross a piece of 256, and the answer crosses the cache's first 256 places."""
+    prompt = list(np.random.default_rng(1).integers(3, 260, 300))
+    wanted = tokens(model.generate(prompt, max_tokens=5, past_end=True))
+    one = tokens(model.generate(prompt[:250], max_tokens=1, past_end=True))
+    assert len(one) == 1
+    grown = tokens(model.generate(prompt + wanted[:4], max_tokens=1, past_end=True))
+    assert grown == wanted[4:]
+    long = tokens(model.generate(prompt[:250], max_tokens=12, past_end=True))
+    assert tokens(model.generate(prompt[:250] + long[:8], max_tokens=4, past_end=True)) == long[8:]
+
+
+def test_a_full_context_ends(model):
+    assert len(list(model.generate([5] * 598, max_tokens=50, past_end=True))) == 2
+
+
+def test_nothing_is_compiled_twice(model):
+    list(model.generate([5, 6, 7], max_tokens=3, past_end=True))
+    before = llama.advance._cache_size()
+    list(model.generate([9] * 11, max_tokens=5, temperature=1.0, past_end=True))
+    list(model.generate([5, 6], max_tokens=3, past_end=True))
+    assert llama.advance._cache_size() == before
+
+
+def test_stop_strings(model):
+    whole = "".join(step.text for step in model.generate([5], max_tokens=30, past_end=True))
+    stop = whole[10:13]
+    steps = list(model.generate([5], max_tokens=30, stop=stop, past_end=True))
+    assert "".join(step.text for step in steps) == whole[: whole.index(stop)]
+    assert len(steps) < 30
+    assert (
+        "".join(s.text for s in model.generate([5], max_tokens=30, stop=["nonesuch", whole[0]], past_end=True))
+        == ""
+    )
+    # A beginning of a stop string is held back, and given when nothing comes of it.
+    assert (
+        "".join(s.text for s in model.generate([5], max_tokens=30, stop=whole[-2:] + "!", past_end=True)) == whole
+    )
+
+
+def test_an_end_token_is_the_last_step(tmp_path, tiny, journal):
+    """Every token of the answer would be `first`, so it is named as the end token."""
+    with opened_model(tmp_path, tiny, journal) as model:
+        first = tokens(model.generate([5], max_tokens=1))[0]
+    with opened_model(tmp_path, tiny, journal, more=lambda w: w.add_eot_token_id(first)) as model:
+        assert tokens(model.generate([5], max_tokens=10)) == [first]
+
+
+@contextmanager
+def opened_model(tmp_path, tiny, journal, **options):
+    import_gguf(tiny.write(tmp_path / "a.gguf", **options), tmp_path / "a.db")
+    with opened(tmp_path / "a.db", "model") as db:
+        yield LanguageModel(db, "tiny", journal)
+
+
+@pytest.mark.parametrize(
+    ("ids", "options", "said"),
+    [
+        ([], {}, "the prompt is empty; wanted at least one token"),
+        ([5] * 600, {}, "the prompt has 600 tokens; tiny has room for 599: shorten it"),
+        ([5, 266], {}, "there is no token 266; tiny has tokens 0 to 265"),
+        ([-1], {}, "there is no token -1"),
+        ([5], {"max_tokens": -1}, "max_tokens is -1"),
+        ([5], {"temperature": -0.5}, "the temperature is -0.5"),
+        ([5], {"temperature": float("nan")}, "the temperature is nan"),
+        ([5], {"top_k": -1}, "top_k is -1"),
+        ([5], {"top_p": 0.0}, "top_p is 0.0"),
+        ([5], {"top_p": 1.5}, "top_p is 1.5"),
+        ([5], {"seed": -1}, "the seed is -1"),
+        ([5], {"stop": ["a", ""]}, "a stop string is empty"),
+    ],
+)
+def test_refusals_come_at_once_and_in_one_line(model, ids, options, said):
+    with pytest.raises(Error, match=re.escape(said)) as told:
+        model.generate(ids, **options)
+    assert "\n" not in str(told.value)
+
+
+def test_no_tokens_wanted(model, journal):
+    assert list(model.generate([5], max_tokens=0)) == []
+    assert journal.frame().height == 0
+
+
+def test_steps_carry_genome_ids(tiny_db, journal):
+    known = GenomeID.pack(["SAY"], leaf=3)
+    with opened(tiny_db, "model") as db:
+        model = LanguageModel(db, "tiny", journal, identify=lambda token: known if token else None)
+        step = next(iter(model.generate([5], max_tokens=1)))
+    assert isinstance(step, Step)
+    assert step.id == known
+
+
+def test_the_journal_tells_rows_and_tensors(model, journal):
+    step = next(iter(model.generate([5, 6, 5], max_tokens=1, past_end=True)))
+    list(model.generate([5, step.token], max_tokens=1, past_end=True))
+    frame = journal.frame()
+    rows = frame.filter(frame["rows"] == 1, frame["object"] == "token_embd.weight")
+    read = rows.select("step", "row", "bytes", "source").rows()
+    assert read[:3] == [(1, 5, 256, "disk"), (1, 6, 256, "disk"), (1, 5, 256, "memory")]
+    assert read[3] == (2, 5, 256, "memory")
+    whole = frame.filter(frame["object"] == "blk.0.attn_q.weight").select("step", "rows", "bytes", "source").rows()
+    assert whole == [(0, 64, 16384, "disk"), (1, 64, 16384, "memory"), (2, 64, 16384, "memory")]
+
+
+def test_opening_reads_no_weight(tiny_db, journal):
+    with opened(tiny_db, "model") as db:
+        seen = []
+        db.set_exec_trace(lambda cursor, sql, bindings: seen.append(sql) or True)
+        model = LanguageModel(db, "tiny", journal)
+        assert not [sql for sql in seen if "FROM block" in sql]
+        list(model.generate([5], max_tokens=1))
+        assert [sql for sql in seen if "FROM block" in sql]
+
+
+def test_closing_gives_the_weights_back(model):
+    first = tokens(model.generate([5], max_tokens=3))
+    model.close()
+    assert tokens(model.generate([5], max_tokens=3)) == first
+
+
+def test_nan_in_a_weight(tmp_path, tiny, journal):
+    bad = tiny.tensors["blk.1.ffn_down.weight"].copy()
+    bad[3, 4] = np.nan
+    said = r"tensor blk\.1\.ffn_down\.weight holds NaN or infinity"
+    weights = tiny.tensors | {"blk.1.ffn_down.weight": bad}
+    with opened_model(tmp_path, tiny, journal, weights=weights) as model, pytest.raises(DamagedError, match=said):
+        list(model.generate([5], max_tokens=1))
+
+
+def test_nan_in_an_embedding(tmp_path, tiny, journal):
+    bad = tiny.tensors["token_embd.weight"].copy()
+    bad[7, 0] = np.inf
+    weights = tiny.tensors | {"token_embd.weight": bad, "output.weight": tiny.tensors["token_embd.weight"]}
+    with opened_model(tmp_path, tiny, journal, weights=weights) as model:
+        assert len(list(model.generate([5], max_tokens=1))) == 1
+        with pytest.raises(DamagedError, match=r"token_embd\.weight, row 7, holds NaN or infinity"):
+            list(model.generate([7], max_tokens=1))
+
+
+def test_a_damaged_block(tmp_path, tiny_db, journal):
+    path = tmp_path / "tiny.db"
+    shutil.copy(tiny_db, path)
+    writable = apsw.Connection(str(path))
+    number = "SELECT id FROM tensor WHERE name = 'blk.0.attn_k.weight'"
+    writable.execute(f"UPDATE block SET data = zeroblob(length(data)) WHERE array = ({number})")
+    writable.close()
+    with opened(path, "model") as db:
+        model = LanguageModel(db, "tiny", journal)
+        with pytest.raises(DamagedError, match=r"tensor blk\.0\.attn_k\.weight: .* are damaged; `genome verify`"):
+            list(model.generate([5], max_tokens=1))
+
+
+def test_import_sets_no_flag_and_needs_no_jax():
+    code = (
+        "import sys, genome.model; assert 'jax' not in sys.modules\n"
+        "import jax; before = dict(jax.config.values)\n"
+        "from genome.model import LanguageModel; assert dict(jax.config.values) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert jax.config.jax_enable_x64 is False

@@ -85,6 +85,11 @@ def all_forms(db: apsw.Connection) -> list[tuple[str, str, str]]:
     return list(db.execute("SELECT form, pos, lemma FROM form ORDER BY form, pos, lemma"))
 
 
+def definition_of(db: apsw.Connection, sense_id: int) -> str:
+    """The definition of a sense; empty where there is no such sense."""
+    return next((text for (text,) in db.execute("SELECT definition FROM sense WHERE id = ?", (sense_id,))), "")
+
+
 def known_words(db: apsw.Connection, words: Iterable[str]) -> set[str]:
     """Those of some words (lower case) that the lexicon defines, as they are or through a lemma."""
 

@@ -54,7 +54,11 @@ def _read(file: Path) -> list[tuple[str, str | None, str]]:
     try:
         db = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
         try:
-            return list(db.execute("SELECT coalesce(word, ''), wordtype, coalesce(definition, '') FROM entries ORDER BY rowid"))
+            return list(
+                db.execute(
+                    "SELECT coalesce(word, ''), wordtype, coalesce(definition, '') FROM entries ORDER BY rowid"
+                )
+            )
         finally:
             db.close()
     except apsw.Error as error:

@@ -67,7 +67,7 @@ def build_wordnet(folder: Path, database: Path, progress: Progress = silent, **f
             for lemma in dict.fromkeys(synset.lemmas):
                 rank, count = ranks[lemma.lower(), synset.pos, synset.id]
                 words.append(WordSense(lemma.replace("_", " "), number, rank, count))
-            relations |= {Relation(number, numbers[pos, target], type) for type, pos, target in synset.pointers}
+            relations |= {Relation(number, numbers[pos, target], kind) for kind, pos, target in synset.pointers}
             if done % 20000 == 0 or done == len(synsets):
                 progress("wordnet: synsets", done, len(synsets), "synsets")
         senses = [_sense(numbers[s.pos, s.id], s, ranks) for s in synsets]

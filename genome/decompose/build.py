@@ -1,0 +1,212 @@
+"""The genome database: every sense, word and token with its composition and its genome ID."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import apsw
+import numpy as np
+
+from genome.db import building
+from genome.decompose.addresses import Addresses
+from genome.decompose.anchors import primitive_anchors
+from genome.decompose.dictionary import Dictionary
+from genome.decompose.graph import RELATION_WEIGHTS, Graph, build_graph
+from genome.decompose.queries import FORM_STEP, RELATION_STEP, SENSE_STEP, Unit
+from genome.decompose.tokens import TokenTable, fit_embedding_map, structural_class, word_in
+from genome.decompose.walk import absorb, base_rate, compositions
+from genome.decompose.word_shares import shares_of_word, word_composition
+from genome.progress import Progress, silent
+
+_STAGE = "genome"
+
+
+def build_genome(
+    lexicons: list[tuple[str, apsw.Connection]],
+    database: Path,
+    tokens: TokenTable | None = None,
+    progress: Progress = silent,
+    **facts: str,
+) -> None:
+    """Decomposes a dictionary and a vocabulary, and writes the genome database.
+
+    Args:
+        lexicons: open lexicon databases with their names, the first one decides.
+        database: the file to make.
+        tokens: a model's vocabulary, if it shall have IDs too.
+        progress: told the steps.
+        facts: rows of the database's `meta`.
+    """
+    done = 0
+
+    def tell(text: str) -> None:
+        nonlocal done
+        done += 1
+        progress(f"{_STAGE}: {text}", done, 6, "steps")
+
+    dictionary = Dictionary.read(lexicons)
+    tell("dictionary read")
+    anchors = primitive_anchors(dictionary)
+    graph = build_graph(dictionary, frozenset(anchors.words))
+    tell("definitions read")
+    absorbed = absorb(graph, anchors)
+    base = base_rate(absorbed)
+    senses = compositions(absorbed, base)
+    tell("walk solved")
+    units = _Units()
+    for entry, weights in zip(dictionary.entries, senses, strict=True):
+        units.add("sense", entry.key, entry.ref, entry.origin, "walk", 0, weights)
+    sense_ids = units.ids.copy()
+    word_senses = _add_words(units, dictionary, senses)
+    tell("words composed")
+    if tokens is not None:
+        facts = facts | _add_tokens(units, tokens, dictionary)
+    tell("tokens composed")
+    with building(database, "genome", base_rate=json.dumps([round(float(b), 8) for b in base]), **facts) as db:
+        units.write(db)
+        db.executemany(
+            "INSERT INTO word_sense VALUES (?, ?, ?)",
+            sorted((word, int(sense_ids[sense]), share) for word, sense, share in word_senses),
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO form VALUES (?, ?, ?)",
+            sorted((form, pos, lemma) for (form, pos), found in dictionary.irregular.items() for lemma in found),
+        )
+        _write_walk(db, graph, anchors.senses, anchors.words, absorbed, sense_ids)
+    tell("written")
+
+
+class _Units:
+    """Units on their way into a database, with the IDs they were given."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.by_label: dict[tuple[str, str], int] = {}
+        self._rows: list[Unit] = []
+        self._weights: list[np.ndarray | None] = []
+        self._addresses = Addresses()
+
+    def add(
+        self, kind: str, label: str, ref: int, origin: str, method: str, frequency: int, meaning: np.ndarray | str
+    ) -> int:
+        """Takes a unit with its composition, or with its structural class; gives its ID."""
+        structural = isinstance(meaning, str)
+        give = self._addresses.of_class if structural else self._addresses.of_composition
+        identity = give(kind, label, meaning)  # type: ignore[arg-type]
+        self.by_label.setdefault((kind, label), len(self.ids))
+        self.ids.append(identity)
+        self._rows.append(Unit(int(identity), kind, label, ref, origin, method, frequency))
+        self._weights.append(None if structural else meaning)  # type: ignore[arg-type]
+        return identity
+
+    def weights(self, kind: str, label: str) -> np.ndarray | None:
+        """The composition of a unit taken before."""
+        place = self.by_label.get((kind, label))
+        return None if place is None else self._weights[place]
+
+    def write(self, db: apsw.Connection) -> None:
+        """Inserts everything in the order of the IDs, which is the order on disk."""
+        order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
+        rows = [self._rows[n] for n in order]
+        composed = [(self._rows[n], w) for n in order if (w := self._weights[n]) is not None]
+        db.executemany("INSERT INTO unit VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany(
+            "INSERT INTO composition VALUES (?, ?)", ((u.id, w.astype("<f2").tobytes()) for u, w in composed)
+        )
+        db.executemany(
+            "INSERT INTO composition_index (unit_id, kind, vector) VALUES (?, ?, ?)",
+            ((u.id, u.kind, np.sqrt(w).astype("<f4").tobytes()) for u, w in composed),
+        )
+
+
+def _add_words(units: _Units, dictionary: Dictionary, senses: np.ndarray) -> Iterable[tuple[int, int, float]]:
+    """Adds every word; gives word ID, sense number and share of what each is mixed from."""
+    mixed = []
+    for word, spelling in sorted(dictionary.spellings.items()):
+        shares = shares_of_word(word, dictionary)
+        frequency = sum(c.tag_count for c in spelling.senses)
+        weights = word_composition(word, shares, senses)
+        identity = units.add("word", word, spelling.ref, spelling.origin, "senses", frequency, weights)
+        mixed += [(int(identity), sense, share) for sense, share in shares.items()]
+    return mixed
+
+
+def _add_tokens(units: _Units, tokens: TokenTable, dictionary: Dictionary) -> dict[str, str]:
+    """Adds every token: structure, words by the dictionary, the rest by a map from embeddings."""
+    spaced = frozenset(data for data in tokens.bytes if data.startswith(b" "))
+    meanings: list[tuple[str, np.ndarray | str] | None] = []
+    for data, token_type in zip(tokens.bytes, tokens.types, strict=True):
+        structural = structural_class(data, token_type)
+        word = None if structural else word_in(data, spaced)
+        weights = None if word is None else _dictionary_weights(word, units, dictionary)
+        meanings.append(
+            ("structure", structural) if structural else None if weights is None else ("dictionary", weights)
+        )
+    known = [n for n, m in enumerate(meanings) if m is not None and m[0] == "dictionary"]
+    missing = [n for n, m in enumerate(meanings) if m is None]
+    fitted = fit_embedding_map(tokens.embeddings[known], np.stack([meanings[n][1] for n in known]))  # type: ignore[index]
+    foretold = dict(zip(missing, fitted.compositions(tokens.embeddings[missing]), strict=True))
+    for n, data in enumerate(tokens.bytes):
+        method, meaning = meanings[n] or ("embedding", foretold[n])
+        units.add("token", data.decode("utf-8", "replace"), n, tokens.name, method, 0, meaning)
+    return {"token_map_r2": f"{fitted.r2:.4f}", "token_map_fitted": str(fitted.fitted)}
+
+
+def _dictionary_weights(word: str, units: _Units, dictionary: Dictionary) -> np.ndarray | None:
+    """The composition of a word as a token spells it: as written, in lower case, else of its lemma."""
+    for spelling in (word, word.lower(), *(lemma for lemma, _ in dictionary.lemmas(word.lower()))):
+        weights = units.weights("word", spelling)
+        if weights is not None:
+            return weights
+    return None
+
+
+def _write_walk(
+    db: apsw.Connection,
+    graph: Graph,
+    ends: dict[int, int],
+    end_words: dict[str, int],
+    absorbed: np.ndarray,
+    unit_ids: list[int],
+) -> None:
+    """One row a sense and one a form: all that an explanation reads."""
+    types = list(RELATION_WEIGHTS)
+    links: list[list[tuple[int, float, int]]] = [[] for _ in unit_ids]
+    for source, target, kind, share in graph.links:
+        links[source].append((target, share, types.index(kind)))
+    db.executemany(
+        "INSERT INTO walk VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            (
+                sense,
+                unit_ids[sense],
+                ends[sense] + 1 if sense in ends else None,
+                absorbed[sense].astype("<f2").tobytes(),
+                _row(graph.glosses, sense, FORM_STEP),
+                np.array(links[sense], RELATION_STEP).tobytes(),
+            )
+            for sense in range(len(unit_ids))
+        ),
+    )
+    db.executemany(
+        "INSERT INTO gloss_form VALUES (?, ?, ?, ?, ?)",
+        (
+            (
+                n,
+                word,
+                context,
+                end_words[word] + 1 if word in end_words else None,
+                _row(graph.meanings, n, SENSE_STEP),
+            )
+            for n, (word, context) in enumerate(graph.forms)
+        ),
+    )
+
+
+def _row(matrix: object, row: int, dtype: np.dtype) -> bytes:
+    """A sparse matrix' row as packed (number, share) pairs."""
+    first, last = matrix.indptr[row], matrix.indptr[row + 1]  # type: ignore[attr-defined]
+    packed = np.empty(last - first, dtype)
+    packed[dtype.names[0]] = matrix.indices[first:last]  # type: ignore[attr-defined,index]
+    packed["share"] = matrix.data[first:last]  # type: ignore[attr-defined]
+    return packed.tobytes()

@@ -1,0 +1,159 @@
+"""All SQL on the genome database, as plain rows and arrays."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import apsw
+import numpy as np
+
+from genome.errors import DamagedError
+
+FORM_STEP = np.dtype([("form", "<u4"), ("share", "<f4")])
+SENSE_STEP = np.dtype([("sense", "<u4"), ("share", "<f4")])
+RELATION_STEP = np.dtype([("sense", "<u4"), ("share", "<f4"), ("type", "<u4")])
+
+_UNIT = "SELECT id, kind, label, ref, origin, method, frequency FROM unit"
+
+
+class Unit(NamedTuple):
+    """A row of `unit`: what has a genome ID."""
+
+    id: int
+    kind: str
+    label: str
+    ref: int
+    origin: str
+    method: str
+    frequency: int
+
+
+class WalkRow(NamedTuple):
+    """A row of `walk`, unpacked."""
+
+    sense: int
+    unit_id: int
+    primitive: int | None
+    absorbed: np.ndarray
+    words: np.ndarray
+    relations: np.ndarray
+
+
+class FormRow(NamedTuple):
+    """A row of `gloss_form`, unpacked."""
+
+    word: str
+    context: str
+    primitive: int | None
+    meanings: np.ndarray
+
+
+def unit(db: apsw.Connection, identity: int) -> Unit | None:
+    """The unit of a genome ID."""
+    return next((Unit(*row) for row in db.execute(f"{_UNIT} WHERE id = ?", (identity,))), None)
+
+
+def units_labelled(db: apsw.Connection, label: str, kind: str, *, fold_case: bool = False) -> list[Unit]:
+    """The units of a label and a kind, the most frequent first; `fold_case` takes ASCII letters of either case."""
+    collate = " COLLATE NOCASE" if fold_case else ""
+    sql = f"{_UNIT} WHERE label = ?{collate} AND kind = ? ORDER BY frequency DESC, id"
+    return [Unit(*row) for row in db.execute(sql, (label, kind))]
+
+
+def unit_of(db: apsw.Connection, kind: str, origin: str, ref: int) -> Unit | None:
+    """The unit of a row in another database: token 42 of `smollm2`."""
+    sql = f"{_UNIT} WHERE kind = ? AND origin = ? AND ref = ?"
+    return next((Unit(*row) for row in db.execute(sql, (kind, origin, ref))), None)
+
+
+UNITS_IN_RANGE = f"{_UNIT} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+"""One range scan on the row ID."""
+
+
+def units_in_range(db: apsw.Connection, first: int, beyond: int, limit: int) -> list[Unit]:
+    """The units whose ID is in [first, beyond), in the order of their IDs."""
+    return [Unit(*row) for row in db.execute(UNITS_IN_RANGE, (first, beyond, limit))]
+
+
+def composition(db: apsw.Connection, identity: int) -> np.ndarray | None:
+    """(65,) float32 weights that sum to 1; None for a structural unit."""
+    for (blob,) in db.execute("SELECT weights FROM composition WHERE unit_id = ?", (identity,)):
+        return unpack(blob)
+    return None
+
+
+def unpack(blob: bytes) -> np.ndarray:
+    """(65,) float32 weights that sum to 1, from their stored float16."""
+    weights = np.frombuffer(blob, "<f2").astype(np.float32)
+    return weights / weights.sum()
+
+
+def nearest(db: apsw.Connection, weights: np.ndarray, k: int, kind: str) -> list[tuple[Unit, float]]:
+    """The k units of a kind nearest to a composition, with their similarity (cosine of the weights' roots)."""
+    sql = """
+        SELECT id, u.kind, label, ref, origin, method, frequency, 1 - distance
+        FROM composition_index AS i JOIN unit AS u ON u.id = i.unit_id
+        WHERE vector MATCH ? AND k = ? AND i.kind = ? ORDER BY distance, id"""
+    vector = np.sqrt(weights).astype("<f4").tobytes()
+    return [(Unit(*row[:-1]), row[-1]) for row in db.execute(sql, (vector, k, kind))]
+
+
+def senses_of_word(db: apsw.Connection, word_id: int) -> list[tuple[Unit, float]]:
+    """What a word's composition is mixed from: senses and shares, the largest first."""
+    sql = """
+        SELECT id, kind, label, ref, origin, method, frequency, share
+        FROM word_sense JOIN unit ON unit.id = sense_id WHERE word_id = ? ORDER BY share DESC, sense_id"""
+    return [(Unit(*row[:-1]), row[-1]) for row in db.execute(sql, (word_id,))]
+
+
+def walk_row(db: apsw.Connection, *, sense: int | None = None, unit_id: int | None = None) -> WalkRow:
+    """The walk from a sense, by its number or by its unit's ID."""
+    column, value = ("sense", sense) if unit_id is None else ("unit_id", unit_id)
+    sql = f"SELECT sense, unit_id, primitive, absorbed, words, relations FROM walk WHERE {column} = ?"
+    number, identity, primitive, absorbed, words, relations = _one(db, sql, value)
+    return WalkRow(
+        number, identity, primitive, np.frombuffer(absorbed, "<f2").astype(np.float32),
+        np.frombuffer(words, FORM_STEP), np.frombuffer(relations, RELATION_STEP),
+    )  # fmt: skip
+
+
+def form_rows(db: apsw.Connection, forms: Sequence[int]) -> list[FormRow]:
+    """The forms of some numbers, in their order."""
+    found = []
+    for number in forms:
+        sql = "SELECT word, context, primitive, meanings FROM gloss_form WHERE id = ?"
+        word, context, primitive, meanings = _one(db, sql, int(number))
+        found.append(FormRow(word, context, primitive, np.frombuffer(meanings, SENSE_STEP)))
+    return found
+
+
+def spelled_like(db: apsw.Connection, prefix: str, limit: int) -> list[str]:
+    """Words that begin with some letters, the most frequent first: for suggestions."""
+    sql = """
+        SELECT label FROM unit WHERE label >= ? AND label < ? AND kind = 'word'
+        ORDER BY frequency DESC, label LIMIT ?"""
+    return [label for (label,) in db.execute(sql, (prefix, prefix + "\U0010ffff", limit))]
+
+
+def parts_of_speech(db: apsw.Connection, lemma: str) -> str:
+    """The parts of speech of a lower-case lemma's senses, one letter each; empty where it is no word."""
+    sql = """
+        SELECT DISTINCT sense.label FROM unit AS word JOIN word_sense ON word_id = word.id
+        JOIN unit AS sense ON sense.id = sense_id WHERE word.label = ? AND word.kind = 'word'"""
+    letters = {label.rsplit(".", 2)[-2] for (label,) in db.execute(sql, (lemma,))}
+    return "".join(sorted("a" if letter == "s" else letter for letter in letters))
+
+
+def irregular_lemmas(db: apsw.Connection, form: str, pos: str) -> list[str]:
+    """The lemmas of an irregular form: mouse for mice."""
+    return [lemma for (lemma,) in db.execute("SELECT lemma FROM form WHERE form = ? AND pos = ?", (form, pos))]
+
+
+def _one(db: apsw.Connection, sql: str, value: object) -> tuple[Any, ...]:
+    """The one row that a key names.
+
+    Raises:
+        DamagedError: there is none, although another row names it.
+    """
+    for row in db.execute(sql, (value,)):
+        return row
+    raise DamagedError(f"{db.filename} lacks a row that another one names; `genome verify` lists all damage")

@@ -1,0 +1,226 @@
+"""An open genome database: words looked up, texts decomposed, neighbours and ranges."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import apsw
+import numpy as np
+
+from genome.decompose import queries
+from genome.decompose.anchors import exponents
+from genome.decompose.decomposition import Chain, Decomposition, Explanation, Reason, SenseShare
+from genome.decompose.dictionary import CLOSED_CLASS
+from genome.decompose.explain import CHAINS, chains_to
+from genome.decompose.lexicon import definition_of
+from genome.decompose.queries import Unit
+from genome.decompose.word_shares import EXPONENT_SHARE
+from genome.decompose.words import lemmas, split_words
+from genome.errors import Error, NotFoundError
+from genome.ids import GenomeID, prefix_range
+from genome.primitives import KEYS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_METHODS = {"senses": "senses of", "walk": "definitions of", "dictionary": "a word that is a token of",
+            "embedding": "token embeddings of", "structure": "structure of"}  # fmt: skip
+
+
+class GenomeSpace:
+    """The units of a genome database and what can be asked of them.
+
+    Args:
+        db: an open genome database.
+        lexicons: open lexicon databases by name, for the definitions in explanations.
+        display: turns decompositions and explanations into HTML.
+    """
+
+    def __init__(
+        self,
+        db: apsw.Connection,
+        lexicons: dict[str, apsw.Connection] | None = None,
+        display: Callable[[object], str] | None = None,
+    ) -> None:
+        self._db = db
+        self._lexicons = lexicons or {}
+        self._display = display
+        self._found: dict[str, Unit | None] = {}
+
+    # Units
+
+    def find(self, text: str) -> Unit | None:
+        """The unit that a text names: a word (as written, in another case, or a form of it) or a sense's key."""
+        if text not in self._found:
+            if len(self._found) > 50_000:
+                self._found.clear()
+            self._found[text] = self._find(text.strip().replace("_", " "))
+        return self._found[text]
+
+    def _find(self, text: str) -> Unit | None:
+        db = self._db
+        written = queries.units_labelled(db, text, "word") or queries.units_labelled(
+            db, text, "word", fold_case=True
+        )
+        if written and (written[0].frequency or self._is_function_word(text)):
+            return written[0]
+        forms = lemmas(text.lower(), partial(queries.parts_of_speech, db), partial(queries.irregular_lemmas, db))
+        found = [unit for lemma, _ in forms for unit in queries.units_labelled(db, lemma, "word")]
+        found = sorted(written + found, key=lambda unit: -unit.frequency)  # *sang* is *sing* before it is ginseng
+        found += queries.units_labelled(db, text.replace(" ", "_"), "sense", fold_case=True)
+        return found[0] if found else None
+
+    def _is_function_word(self, text: str) -> bool:
+        return not CLOSED_CLASS.isdisjoint(queries.parts_of_speech(self._db, text.lower()))
+
+    def _require(self, text: str) -> Unit:
+        found = self.find(text)
+        if found is None:
+            begun = queries.spelled_like(self._db, text.strip().lower()[:2], 4000)
+            near = difflib.get_close_matches(text.strip().lower(), begun, n=3)
+            meant = f"; near it are {', '.join(near)}" if near else ""
+            raise NotFoundError(f"no word or sense is called {text!r} in the genome database{meant}")
+        return found
+
+    def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
+        """The units under a prefix of codons (`KNOW.SAY`), in the order of their IDs: one range scan.
+
+        Raises:
+            NotFoundError: a step of the prefix is no primitive.
+            Error: the limit is negative.
+        """
+        if limit is not None and limit < 0:
+            raise Error(f"a limit is a number of units from 0 on, got {limit}")
+        return _frame(queries.units_in_range(self._db, *prefix_range(prefix), -1 if limit is None else limit))
+
+    def token_id(self, model: str, token: int) -> GenomeID | None:
+        """The genome ID of a model's token; None where it has none."""
+        found = queries.unit_of(self._db, "token", model, token)
+        return GenomeID(found.id) if found else None
+
+    # Compositions
+
+    def decompose(self, text: str) -> Decomposition:
+        """The composition of a word or a sense.
+
+        Raises:
+            NotFoundError: the dictionary does not have it.
+        """
+        return self._decomposition(text, self._require(text))
+
+    def _decomposition(self, text: str, unit: Unit) -> Decomposition:
+        weights = queries.composition(self._db, unit.id)
+        if weights is None:
+            raise Error(f"{text!r} is structure ({GenomeID(unit.id).path}) and has no composition")
+        senses = tuple(
+            SenseShare(sense.label, self._define(sense.origin, sense.ref), share)
+            for sense, share in queries.senses_of_word(self._db, unit.id)
+        )
+        source = f"{_METHODS[unit.method]} {unit.origin}"
+        return Decomposition(
+            text, unit.label, unit.kind, GenomeID(unit.id), weights, source, senses,
+            partial(self._explain, text, unit, weights), lambda k: self._near(weights, k, unit), self._display,
+        )  # fmt: skip
+
+    def decompose_text(self, text: str) -> "pl.DataFrame":
+        """One row a word: word, unit, id, path, leading, weight, weights (65); null where it is not known."""
+        import polars as pl
+
+        rows = []
+        for word in split_words(text):
+            unit = self.find(word)
+            weights = queries.composition(self._db, unit.id) if unit else None
+            if unit is None or weights is None:
+                rows.append((word, None, None, None, None, None, None))
+                continue
+            best = int(weights.argmax())
+            path = GenomeID(unit.id).path
+            rows.append((word, unit.label, unit.id, path, KEYS[best], float(weights[best]), weights.tolist()))
+        schema = {
+            "word": pl.String, "unit": pl.String, "id": pl.Int64, "path": pl.String, "leading": pl.String,
+            "weight": pl.Float32, "weights": pl.Array(pl.Float32, 65),
+        }  # fmt: skip
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def neighbours(self, text: str, k: int = 10, kind: str = "word") -> "pl.DataFrame":
+        """The k units of a kind nearest in meaning to a word or a sense, itself left out.
+
+        Returns:
+            label, similarity (cosine of the weights' square roots, 0..1), path, id, kind, origin, frequency.
+
+        Raises:
+            NotFoundError: the dictionary does not have the text.
+            Error: k is not from 1 to 1000, or the kind is none.
+        """
+        unit = self._require(text)
+        weights = queries.composition(self._db, unit.id)
+        assert weights is not None  # words and senses have one
+        return self._near(weights, k, unit, kind)
+
+    def _near(self, weights: np.ndarray, k: int, unit: Unit, kind: str | None = None) -> "pl.DataFrame":
+        import polars as pl
+
+        kind = kind or unit.kind
+        if not 1 <= k <= 1000:
+            raise Error(f"k is a number of neighbours from 1 to 1000, got {k}")
+        if kind not in ("word", "sense", "token"):
+            raise Error(f"a kind of unit is word, sense or token, got {kind!r}")
+        near = [(u, s) for u, s in queries.nearest(self._db, weights, k + 1, kind) if u.id != unit.id][:k]
+        frame = _frame([u for u, _ in near])
+        similarity = pl.Series("similarity", [s for _, s in near], pl.Float64)
+        return frame.with_columns(similarity).select(
+            "label", "similarity", "path", "id", "kind", "origin", "frequency"
+        )
+
+    # Reasons
+
+    def _explain(self, text: str, unit: Unit, weights: np.ndarray, primitives: int) -> Explanation:
+        order = [int(i) for i in np.argsort(-weights, kind="stable")[:primitives] if weights[i] > 0]
+        senses = queries.senses_of_word(self._db, unit.id) if unit.kind == "word" else [(unit, 1.0)]
+        prime = exponents().get(unit.label.lower()) if unit.kind == "word" else None
+        reasons = []
+        for index in order:
+            chains: list[Chain] = []
+            own = 1.0
+            if index == prime:
+                told = f"an exponent of {KEYS[index]} on the chart of primes"
+                chains.append(Chain(min(1.0, EXPONENT_SHARE / float(weights[index])), unit.label, told, ()))
+            if prime is not None:
+                own = 1 - EXPONENT_SHARE
+            for sense, share in senses:
+                part = queries.composition(self._db, sense.id)
+                carried = own * share * float(part[index]) / float(weights[index]) if part is not None else 0.0
+                if carried < 0.01:
+                    continue
+                found = chains_to(self._db, sense.id, index + 1, self._define)
+                chains += [replace(chain, share=chain.share * carried) for chain in found]
+            chains = _at_most_one(sorted(chains, key=lambda chain: -chain.share)[:CHAINS])
+            reasons.append(Reason(KEYS[index], float(weights[index]), tuple(chains)))
+        return Explanation(text, tuple(reasons), self._display)
+
+    def _define(self, origin: str, ref: int) -> str:
+        lexicon = self._lexicons.get(origin)
+        return definition_of(lexicon, ref) if lexicon is not None else ""
+
+
+def _at_most_one(chains: list[Chain]) -> list[Chain]:
+    """Stored compositions are float16: shares that rounding lifts over 1 together are scaled back to 1."""
+    total = sum(chain.share for chain in chains)
+    if total <= 1:
+        return chains
+    return [replace(chain, share=chain.share / total) for chain in chains]
+
+
+def _frame(units: list[Unit]) -> "pl.DataFrame":
+    """Units as a Polars frame with their paths."""
+    import polars as pl
+
+    schema = {
+        "id": pl.Int64, "kind": pl.String, "label": pl.String, "ref": pl.Int64, "origin": pl.String,
+        "method": pl.String, "frequency": pl.Int64,
+    }  # fmt: skip
+    paths = pl.Series("path", [GenomeID(unit.id).path for unit in units], pl.String)
+    frame = pl.DataFrame(units, schema=schema, orient="row").with_columns(paths)
+    return frame.select("id", "path", "label", "kind", "origin", "method", "frequency")

@@ -1,0 +1,89 @@
+"""The absorbing walk, solved in JAX for all senses at once, and what its ends say against the base rate."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jax.experimental import sparse
+
+from genome.decompose.anchors import Anchors
+from genome.decompose.graph import Csr, Graph
+
+STEPS = 20
+KEEP = 0.15
+"""How much of an anchor's own definition still speaks: the rest of every walk that meets it ends there."""
+
+BASE_SHARE = 0.3
+"""Smoothing of the log-ratio, in base rates: a primitive met a little less often than usual still counts 0."""
+
+
+def absorb(graph: Graph, anchors: Anchors, ends: int = 65) -> np.ndarray:
+    """Where walks from each sense end.
+
+    Method: x = B + F (P x), iterated; P one step over definitions and relations, B the anchors' ends, F the share
+    of a sense that walks on (1, or `KEEP` at an anchor). C. M. Grinstead and J. L. Snell, Introduction to
+    Probability, section 11.2 (absorbing Markov chains).
+
+    Args:
+        graph: one step of the walk, N senses.
+        anchors: senses and words where walks end.
+        ends: number of primitives.
+
+    Returns:
+        (N, ends) float32, the probability that a walk of at most `STEPS` steps ends in each primitive.
+    """
+    n = len(graph.in_degree)
+    stop = np.zeros((n, ends), np.float32)
+    for sense, index in anchors.senses.items():
+        stop[sense, index] = 1 - KEEP
+    words = np.zeros((len(graph.forms), ends), np.float32)
+    for form, (word, _) in enumerate(graph.forms):
+        if word in anchors.words:
+            words[form, anchors.words[word]] = 1
+    speaks: Csr = sp.diags((words.sum(1) == 0).astype(np.float32))  # a word that ends the walk does not go on
+    matrices = [
+        sparse.BCSR.from_scipy_sparse(m.tocsr()) for m in (graph.glosses, speaks @ graph.meanings, graph.relations)
+    ]
+    return np.asarray(_iterate(*matrices, jnp.asarray(words), jnp.asarray(stop)))
+
+
+@jax.jit
+def _iterate(glosses, meanings, relations, words, stop):
+    on = jnp.where(stop.sum(1, keepdims=True) > 0, KEEP, 1.0)
+    said = glosses @ words
+
+    def step(_: int, x: jax.Array) -> jax.Array:
+        return stop + on * (glosses @ (meanings @ x) + relations @ x + said)
+
+    return jax.lax.fori_loop(0, STEPS, step, stop)
+
+
+def base_rate(absorbed: np.ndarray) -> np.ndarray:
+    """(65,) how often a walk from any sense ends in each primitive, summing to 1."""
+    return _to_one(_to_one(absorbed).mean(0, keepdims=True))[0]
+
+
+def compositions(absorbed: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """65 non-negative weights that sum to 1: what the ends say beyond the base rate.
+
+    w = sqrt(a) max(0, log((a + s b) / b)), with a the share of walks that end in the primitive, b its base rate
+    and s `BASE_SHARE`; between the bare log-ratio, which overrates rare primitives, and the information gain
+    a log(a / b). A sense whose walks end nowhere gets the base rate: nothing is known of it.
+
+    Args:
+        absorbed: (n, 65) from `absorb`.
+        base: (65,) from `base_rate`.
+
+    Returns:
+        (n, 65) float32.
+    """
+    a = _to_one(absorbed)
+    weights = np.sqrt(a) * np.maximum(np.log((a + BASE_SHARE * base) / base), 0)
+    unknown = weights.sum(1) <= 0
+    weights[unknown] = base
+    return _to_one(weights).astype(np.float32)
+
+
+def _to_one(rows: np.ndarray) -> np.ndarray:
+    total = rows.sum(1, keepdims=True)
+    return np.divide(rows, total, out=np.zeros_like(rows), where=total > 0)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,11 +12,12 @@ import apsw
 from genome import db
 from genome.db import Journal, connect
 from genome.errors import Error
-from genome.ids import GenomeID, prefix_range
+from genome.ids import GenomeID
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from genome.decompose import Decomposition, GenomeSpace
     from genome.model import LanguageModel, Step, Tokenizer
 
 
@@ -49,14 +51,15 @@ class Database:
         return self.meta.get("model_uuid") or None
 
     @property
-    def lexicon_uuids(self) -> frozenset[str]:
-        """Of a genome database: the lexicons whose words and senses it addresses."""
-        return frozenset(json.loads(self.meta.get("lexicon_uuids") or "[]"))
+    def origins(self) -> dict[str, str]:
+        """Of a genome database: the lexicons that it was built from, the names they had then by their uuids."""
+        uuids, names = (json.loads(self.meta.get(fact) or "[]") for fact in ("lexicon_uuids", "lexicon_names"))
+        return dict(zip(uuids, names, strict=True))
 
     @property
     def lineage(self) -> frozenset[str]:
-        """Of a genome database: everything it was built from."""
-        return self.lexicon_uuids | ({self.model_uuid} if self.model_uuid else frozenset())
+        """Of a genome database: the uuids of everything it was built from."""
+        return frozenset(self.origins) | ({self.model_uuid} if self.model_uuid else frozenset())
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _misfit(genome: Database, model: Database | None, lexicons: Sequence[Databas
     if model is not None and genome.model_uuid != model.uuid:
         whose = f"the tokens of {genome.meta.get('model', 'another model')}" if genome.model_uuid else "no tokens"
         return f"{genome.name} addresses {whose}, not those of {model.name} (another content); {repair}"
-    if strangers := [d for d in lexicons if d.uuid not in genome.lexicon_uuids]:
+    if strangers := [d for d in lexicons if d.uuid not in genome.origins]:
         return f"{genome.name} was not built from {_names(strangers)}; name its own lexicons, or none; {repair}"
     return None
 
@@ -132,7 +135,7 @@ class Envelope:
         self.journal = Journal()
         self._resolve = resolve
         self._display = display
-        self._open = _Open(roles, self.journal)
+        self._open = _Open(roles, self.journal, display)
 
     @property
     def roles(self) -> Roles:
@@ -164,64 +167,49 @@ class Envelope:
 
     # Meaning
 
-    def neighbours(self, text: str, k: int = 10, kind: str = "word") -> "pl.DataFrame":
-        """The units nearest in meaning, through the vector index: label, similarity, id, path, kind.
-
-        Similarity is the inner product of the roots of the weights (1: the same composition).
-
-        Args:
-            text: a word; it is not its own neighbour.
-            k: how many.
-            kind: `word`, `sense` or `token`.
+    def decompose(self, text: str) -> "Decomposition":
+        """The 65 weights and the genome ID of a word (as written, in other case, inflected) or of a sense's key.
 
         Raises:
-            NotFoundError: no lexicon has the word.
-            Error: the unit has no composition, or k is below 1.
+            NotFoundError: the genome database does not have it; the text names words spelled alike.
+            Error: no genome database goes with this envelope.
         """
-        import polars as pl
+        return self._open.space().decompose(text)
 
-        from genome.decompose.queries import nearest
+    def decompose_text(self, text: str) -> "pl.DataFrame":
+        """One row a word: word, unit, id, path, leading, weight, weights (65); null where a word is not known."""
+        return self._open.space().decompose_text(text)
 
-        if k < 1:
-            raise Error(f"neighbours wants k of at least 1, got {k}")
-        one = self.decompose(text)
-        if one.weights is None:
-            raise Error(f"{text!r} is {one.id.path}, which has no composition; wanted a word")
-        found = nearest(self._open.genome(), one.weights, k + 1, kind)
-        rows = [(u.label, share, u.id, GenomeID(u.id).path, u.kind) for u, share in found if u.id != one.id]
-        schema = {
-            "label": pl.String,
-            "similarity": pl.Float64,
-            "id": pl.Int64,
-            "path": pl.String,
-            "kind": pl.String,
-        }
-        return pl.DataFrame(rows[:k], schema=schema, orient="row")
-
-    def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
-        """Everything under a prefix, from one scan of a range of row IDs.
-
-        Columns: id, path, kind (word, sense, token), label, origin, method, frequency.
+    def neighbours(self, text: str, k: int = 10, kind: str = "word") -> "pl.DataFrame":
+        """The k units of a kind nearest in meaning, through the vector index; the unit itself is left out.
 
         Args:
-            prefix: names of codons joined by dots (`KNOW.SAY`); empty for all.
-            limit: at most so many rows, in the order of IDs.
+            text: a word or a sense's key.
+            k: how many, 1 to 1000.
+            kind: `word`, `sense` or `token`.
+
+        Returns:
+            label, similarity (cosine of the weights' square roots, 0..1), path, id, kind, origin, frequency.
+
+        Raises:
+            NotFoundError: the genome database does not have the text.
+        """
+        return self._open.space().neighbours(text, k, kind)
+
+    def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
+        """The units under a prefix (`KNOW.SAY`), in the order of their IDs, from one range scan.
+
+        Args:
+            prefix: names of codons joined by dots; empty for all.
+            limit: at most so many rows.
+
+        Returns:
+            id, path, label, kind (word, sense, token), origin, method, frequency.
 
         Raises:
             NotFoundError: a step of the prefix is no primitive and no structural class.
         """
-        import polars as pl
-
-        from genome.decompose.queries import units_in_range
-
-        first, beyond = prefix_range(prefix)
-        found = units_in_range(self._open.genome(), first, beyond, -1 if limit is None else limit)
-        schema = {
-            "id": pl.Int64, "path": pl.String, "kind": pl.String, "label": pl.String, "origin": pl.String,
-            "method": pl.String, "frequency": pl.Int64,
-        }  # fmt: skip
-        rows = [(u.id, GenomeID(u.id).path, u.kind, u.label, u.origin, u.method, u.frequency) for u in found]
-        return pl.DataFrame(rows, schema=schema, orient="row")
+        return self._open.space().units(prefix, limit)
 
     # The model
 
@@ -338,16 +326,18 @@ class Envelope:
 class _Open:
     """The open databases of one set of roles; each is opened when it is first needed."""
 
-    def __init__(self, roles: Roles, journal: Journal) -> None:
+    def __init__(self, roles: Roles, journal: Journal, display: Callable[[object], str]) -> None:
         self.roles = roles
         self._journal = journal
+        self._display = display
+        self._space: GenomeSpace | None = None
         self._connections: dict[Database, apsw.Connection] = {}
         self._tokenizer: Tokenizer | None = None
         self._language_model: LanguageModel | None = None
 
     def turned(self, roles: Roles) -> "_Open":
         """For other roles, sharing what stays. The databases that go are closed when nothing uses them any more."""
-        new = _Open(roles, self._journal)
+        new = _Open(roles, self._journal, self._display)
         new._connections = {d: c for d, c in self._connections.items() if d in roles.databases}
         if roles.model == self.roles.model:
             new._tokenizer = self._tokenizer
@@ -377,20 +367,21 @@ class _Open:
         """From a token's number to its genome ID; None where no genome database addresses the model's tokens."""
         if self.roles.genome is None or self.roles.genome.model_uuid is None:
             return lambda token: None
-        from genome.decompose.queries import unit_of
-
-        db, origin = self.genome(), self.roles.genome.meta.get("model", "")
-
-        def identify(token: int) -> GenomeID | None:
-            unit = unit_of(db, "token", origin, token)
-            return None if unit is None else GenomeID(unit.id)
-
-        return identify
+        return partial(self.space().token_id, self.roles.genome.meta.get("model", ""))
 
     def lexicons(self) -> list[tuple[str, apsw.Connection]]:
         if not self.roles.lexicons:
             raise Error("no lexicon is in this envelope; `genome pull wordnet` makes one, then name it")
         return [(d.name, self.connection(d)) for d in self.roles.lexicons]
+
+    def space(self) -> "GenomeSpace":
+        if self._space is None:
+            from genome.decompose import GenomeSpace
+
+            db, names = self.genome(), self.roles.genome.origins if self.roles.genome else {}
+            lexicons = {names[d.uuid]: self.connection(d) for d in self.roles.lexicons if d.uuid in names}
+            self._space = GenomeSpace(db, lexicons, self._display)
+        return self._space
 
     def tokenizer(self) -> "Tokenizer":
         if self._tokenizer is None:
@@ -413,4 +404,4 @@ class _Open:
         for connection in self._connections.values():
             connection.close(True)
         self._connections.clear()
-        self._tokenizer = self._language_model = None
+        self._space = self._tokenizer = self._language_model = None

@@ -169,8 +169,7 @@ class Workbench:
         """How many of a text's distinct words each lexicon knows, best first: name, words, known, share."""
         import polars as pl
 
-        from genome.decompose.lexicon import known_words
-        from genome.decompose.words import split_words
+        from genome.decompose import known_words, split_words
 
         words = sorted({word.lower() for word in split_words(text)})
         rows = []
@@ -223,8 +222,7 @@ class Workbench:
 
             import_gguf(source.path, path, progress=progress, **facts)
         else:
-            from genome.decompose.webster import build_webster
-            from genome.decompose.wordnet import build_wordnet
+            from genome.decompose import build_webster, build_wordnet
 
             build = {"wordnet": build_wordnet, "webster": build_webster}[what]
             build(source.path, path, progress, source_sha256=source.sha256, **facts)
@@ -258,6 +256,7 @@ class Workbench:
             "licence": "; ".join(f"{d.name}: {d.meta.get('licence')}" for d in parts),
             "model": model.name,
             "model_uuid": model.uuid,
+            "lexicon_names": json.dumps([d.name for d in lexicons]),
             "lexicon_uuids": json.dumps([d.uuid for d in lexicons]),
         }
         with ExitStack() as stack:

@@ -35,7 +35,10 @@ def model(folder: Path, name: str) -> str:
 
 def genome_of(folder: Path, name: str, lexicons: list[str], model: str = "") -> None:
     facts = {"model_uuid": model} if model else {}
-    with building(folder / f"{name}.db", "genome", lexicon_uuids=json.dumps(lexicons), **facts):
+    names = json.dumps([f"lexicon {n}" for n in range(len(lexicons))])
+    with building(
+        folder / f"{name}.db", "genome", lexicon_names=names, lexicon_uuids=json.dumps(lexicons), **facts
+    ):
         pass
 
 
@@ -219,7 +222,7 @@ def test_pull_builds_again_what_is_damaged_or_old_and_touches_no_stranger(tmp_pa
         with building(database, "lexicon", **facts):
             pass
 
-    monkeypatch.setattr("genome.decompose.wordnet.build_wordnet", build)
+    monkeypatch.setattr("genome.decompose.build_wordnet", build)
     path = bench.pull("wordnet")
     whole = path.read_bytes()
     assert bench.pull("wordnet") == path

@@ -1,13 +1,8 @@
 """The commands about meaning: decompose, units."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
 from genome.cli.shared import Add, add_json, count, print_json, print_table, workbench
-from genome.primitives import KEYS
-
-if TYPE_CHECKING:
-    from genome.decompose import Decomposition
 
 _SHOWN = 6
 
@@ -31,25 +26,13 @@ def _decompose(arguments: argparse.Namespace) -> None:
     with workbench(arguments).envelope() as envelope:
         found = [envelope.decompose(text) for text in arguments.texts]
         if arguments.json:
-            print_json([_record(one) for one in found])
+            print_json([one.as_json() for one in found])
             return
         for one in found:
-            print(f"{one.text}  {one.id.path}  ({int(one.id)}; {one.source})")
-            best = sorted(zip(one.weights.tolist(), KEYS, strict=True), reverse=True)[:_SHOWN]
-            print("  " + "  ".join(f"{key} {weight:.3f}" for weight, key in best if weight > 0))
+            print(f"{one.text}  {one.id.path}  {int(one.id)}  ({one.source})")
+            print("  " + "  ".join(f"{key} {weight:.3f}" for key, weight in one.leading[:_SHOWN]))
             if arguments.explain:
-                print("\n".join(f"  {line}" for line in str(one.explain()).splitlines()))
-
-
-def _record(one: "Decomposition") -> dict[str, Any]:
-    weights = dict(zip(KEYS, one.weights.tolist(), strict=True))
-    return {
-        "text": one.text,
-        "id": int(one.id),
-        "path": list(one.id.names),
-        "weights": weights,
-        "source": one.source,
-    }
+                print(one.explain())
 
 
 def _units(arguments: argparse.Namespace) -> None:

@@ -239,3 +239,112 @@ def test_pull_builds_again_what_is_damaged_or_old_and_touches_no_stranger(tmp_pa
         with pytest.raises(Error):
             bench.pull("wordnet")
         assert path.read_bytes() == stranger
+
+
+# The default workbench, with real data
+
+
+def test_building_again_builds_nothing(workbench):
+    assert set(workbench.names()) >= {"smollm2", "wordnet", "webster", "nsm65"}
+    stamps = {name: workbench.path(name).stat().st_mtime_ns for name in workbench.names()}
+    assert workbench.build_default() == []
+    assert {name: workbench.path(name).stat().st_mtime_ns for name in workbench.names()} == stamps
+
+
+def test_every_default_database_says_where_it_comes_from(workbench):
+    for row in workbench.databases().iter_rows(named=True):
+        assert row["source"]
+        assert row["licence"]
+        assert len(row["checksum"]) == 64
+
+
+def test_names_and_the_genome_of_their_lineage(workbench):
+    with workbench.envelope("smollm2", "wordnet") as envelope:
+        assert envelope.names == ("smollm2", "wordnet", "nsm65")
+    with workbench.envelope() as envelope:
+        assert envelope.names == ("smollm2", "wordnet", "webster", "nsm65")
+
+
+def test_a_word_and_a_text(envelope):
+    mother = envelope.decompose("mother")
+    assert mother.path[0] == "SOMEONE"
+    assert mother.weights.shape == (65,)
+    assert mother.weights.sum() == pytest.approx(1, abs=1e-5)
+    frame = envelope.decompose_text("My mother sang, xyzzy!")
+    assert frame["word"].to_list() == ["My", "mother", "sang", "xyzzy"]
+    assert frame["leading"].to_list()[1:] == ["SOMEONE", "SAY", None]
+
+
+def test_neighbours_leave_the_word_itself_out(envelope):
+    frame = envelope.neighbours("mother", k=5)
+    assert frame.height == 5
+    assert "mother" not in frame["label"].to_list()
+    assert frame["similarity"].is_sorted(descending=True)
+
+
+def test_units_lie_under_their_prefix_in_order(envelope):
+    frame = envelope.units("KNOW.SAY", limit=50)
+    assert frame.height == 50
+    assert frame["id"].is_sorted()
+    assert frame["path"].str.starts_with("KNOW.SAY").all()
+    with pytest.raises(NotFoundError, match="no primitive is called 'KNWO'"):
+        envelope.units("KNWO")
+
+
+def test_every_token_has_an_id_of_its_own(envelope):
+    frame = envelope.tokens(contains="moth")
+    assert frame["text"].str.contains("moth").all()
+    assert frame["id"].null_count() == 0
+    assert frame.filter(pl.col("text") == " mother")["path"].item().startswith("SOMEONE")
+    exact = envelope.tokens(exact=" mother")
+    assert exact["id"].item() == frame.filter(pl.col("text") == " mother")["id"].item()
+    assert envelope.tokens(prefix=" moth").height < frame.height
+
+
+def test_encode_and_decode(envelope):
+    ids = envelope.encode("My mother sang.")
+    assert envelope.decode(ids) == "My mother sang."
+
+
+def test_a_step_has_the_id_of_its_token(envelope):
+    steps = list(envelope.generate("The capital of France is", max_tokens=3))
+    assert steps[0].text == " Paris"
+    ids = dict(envelope.tokens(exact=" Paris").select("token", "id").iter_rows())
+    assert {steps[0].token: int(steps[0].id)} == ids
+    accesses = envelope.accesses()
+    assert set(accesses["database"]) == {"smollm2"}
+    assert accesses["step"].max() == 3
+
+
+@pytest.fixture
+def twin(workbench, tmp_path) -> Workbench:
+    """The default workbench by links, and its model under a second name."""
+    for name in ("smollm2", "wordnet", "webster", "nsm65"):
+        (tmp_path / f"{name}.db").symlink_to(workbench.path(name).resolve())
+    (tmp_path / "twin.db").symlink_to(workbench.path("smollm2").resolve())
+    return Workbench(tmp_path)
+
+
+def test_what_is_in_flight_goes_on_through_swaps(twin):
+    with twin.envelope() as envelope:
+        whole = [step.token for step in envelope.generate("Once upon a time", max_tokens=6)]
+        flight = envelope.generate("Once upon a time", max_tokens=6)
+        begun = [next(flight).token, next(flight).token]
+        envelope.swap("twin")
+        envelope.swap("wordnet")
+        assert envelope.names == ("twin", "wordnet", "nsm65")
+        other = [step.token for step in envelope.generate("Once upon a time", max_tokens=6)]
+        assert begun + [step.token for step in flight] == whole == other
+
+
+def test_a_decomposition_outlives_a_swap(twin):
+    with twin.envelope() as envelope:
+        mother = envelope.decompose("mother")
+        envelope.swap("webster")
+        assert mother.explain().reasons[0].chains[0].definition
+
+
+def test_a_prompt_assembles_its_envelope(workbench):
+    with workbench.assemble("because you and I") as envelope:
+        assert set(envelope.names) == {"smollm2", "wordnet", "webster", "nsm65"}
+        assert envelope.roles.lexicons[0].name == "webster"  # WordNet lacks the four function words

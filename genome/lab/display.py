@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from genome.workbench import Workbench
 
 NEAREST, SENSES = 6, 6
-"""How many neighbours and senses a decomposition's display lists."""
+"""How many neighbours, and senses of 1 % and more, a decomposition's display lists."""
 
 
 def display(thing: Any) -> str:
@@ -86,6 +86,7 @@ def _decomposition(one: "Decomposition") -> str:
         senses=[
             {"percent": percent(sense.share), "key": sense.key, "definition": sense.definition}
             for sense in one.senses[:SENSES]
+            if sense.share >= 0.01
         ],
         nearest=[
             {"label": row["label"], "similarity": f"{row['similarity']:.2f}", "path": row["path"]}

@@ -10,6 +10,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
+from nbclient.output_widget import OutputWidget
 from nbformat import NotebookNode
 
 from genome.errors import Error
@@ -18,7 +19,18 @@ from genome.lab.surroundings import REPORT_VARIABLE
 from genome.progress import Progress
 
 _PROVENANCE = "__import__('genome.lab.provenance', fromlist=['told'])"
-_QUIET: list[str] = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.log_level=ERROR"]
+_QUIET: list[str] = ["--HistoryManager.hist_file=:memory:", "--IPKernelApp.log_level=CRITICAL"]
+
+
+class _Output(OutputWidget):
+    """An Output widget that keeps what it is shown and does not tell the kernel.
+
+    nbclient's own writes to the channel on which nbclient waits for the cell's reply, past the event loop, which
+    then now and then never sees that the reply is there (one run in ten, nbclient 0.11 with jupyter_client 8.10).
+    """
+
+    def sync_state(self) -> None:
+        """Keeps the outputs on this side."""
 
 
 def execute(
@@ -43,6 +55,7 @@ def execute(
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     client = NotebookClient(notebook, km=manager, timeout=None, record_timing=False, coalesce_streams=True)
     client.extra_arguments = [*_QUIET]
+    client.widget_registry = {"@jupyter-widgets/output": {"OutputModel": _Output}}
     with client.setup_kernel(cwd=str(folder), env=_environment(home), cleanup_kc=True):
         _ask(client, f"{_PROVENANCE}.watch()")
         for index, cell in enumerate(notebook.cells):

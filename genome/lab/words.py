@@ -40,9 +40,9 @@ class Stop:
     """A sense on a chain: how it was reached, and its definition with the word that leads on.
 
     Attributes:
-        via: the word or the relation that led here; empty at the start.
+        via: the word or the relation that led here; nothing at the start.
         relation: whether `via` is a relation.
-        key: the sense's name; empty where the word itself ends the walk.
+        key: the sense's name.
         before, word, after: the definition, cut around the word that the walk takes next.
     """
 
@@ -55,7 +55,7 @@ class Stop:
 
 
 def chain_stops(chain: "Chain") -> list[Stop]:
-    """The senses of a chain, from the first to the primitive's own."""
+    """The senses of a chain; the last is the primitive's own, or its definition holds the primitive's word."""
     reached = [
         ("", False, chain.key, chain.definition),
         *((s.via, s.relation, s.key, s.definition) for s in chain.links),
@@ -64,6 +64,7 @@ def chain_stops(chain: "Chain") -> list[Stop]:
     return [
         Stop(via, relation, key, *around(definition, word))
         for (via, relation, key, definition), word in zip(reached, leads_on, strict=True)
+        if key
     ]
 
 

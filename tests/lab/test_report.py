@@ -19,8 +19,8 @@ display(HTML('<script src="https://example.org/a.js"></script><b>bold</b>'))""",
     """import ipywidgets
 ipywidgets.interact(lambda size: print('the size is', size * 2), size=ipywidgets.IntSlider(21, 0, 99));""",
     """import altair, polars
-from genome.lab import charts
-charts.set_up()
+from genome.lab.ipython import set_up
+set_up()
 frame = polars.DataFrame({'word': ['mother', 'kill'], 'weight': [0.3, 0.7]})
 altair.Chart(frame, description='Two words and their weights').mark_bar().encode(x='word', y='weight')""",
     "frame",

@@ -72,10 +72,14 @@ def random_anchors(
 def _replace(
     chosen: dict[int, int], order: np.ndarray, place: np.ndarray, width: int, rng: np.random.Generator
 ) -> dict[int, int]:
-    """Swaps each key for an unused one at most `width` / 2 places away in `order`, itself excluded."""
+    """Swaps each key for one neither chosen nor drawn, among `width` around it (more where none is free)."""
     drawn: dict[int, int] = {}
     for key, index in chosen.items():
-        low = int(np.clip(place[key] - width // 2, 0, max(0, len(order) - width)))
-        pool = [int(k) for k in order[low : low + width] if k not in drawn and k not in chosen]
-        drawn[pool[rng.integers(len(pool))] if pool else key] = index
+        pool: list[int] = []
+        around = width
+        while not pool:
+            low = int(np.clip(place[key] - around // 2, 0, max(0, len(order) - around)))
+            pool = [int(k) for k in order[low : low + around] if k not in drawn and k not in chosen]
+            around *= 2
+        drawn[pool[rng.integers(len(pool))]] = index
     return drawn

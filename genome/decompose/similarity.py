@@ -44,7 +44,7 @@ def read_pairs(path: Path, name: str | None = None) -> PairSet:
     score_column = 2
     for number, line in enumerate(lines, start=1):
         cells = _cells(line)
-        if not cells or line.startswith("#"):
+        if not line.strip() or line.startswith("#"):
             continue
         if "SimLex999" in cells:
             score_column = cells.index("SimLex999")

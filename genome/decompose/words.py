@@ -3,10 +3,12 @@
 No database is opened here: what exists and what is irregular is asked of the caller.
 """
 
-import re
 from collections.abc import Callable, Collection
 
-_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?(?:-[^\W\d_]+)*")
+import regex
+
+_LETTERS = r"(?:\p{L}\p{M}*)+"
+_WORD = regex.compile(rf"{_LETTERS}(?:['\u2019]{_LETTERS})?(?:-{_LETTERS})*")
 
 # Detachment rules by part of speech: ending, what replaces it.
 _RULES = {

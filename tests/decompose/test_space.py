@@ -1,0 +1,165 @@
+"""What the default workbench's genome database answers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genome.db.connect import opened
+from genome.decompose import queries
+from genome.errors import NotFoundError
+from genome.ids import GenomeID, prefix_range
+
+EVERYDAY = [
+    (word, accepted.split())
+    for word, accepted in (
+        line.split("\t")
+        for line in (Path(__file__).parent / "data" / "everyday.tsv").read_text("utf-8").splitlines()
+        if not line.startswith("#")
+    )
+]
+FIRST_GOALS = dict(EVERYDAY[-8:])
+
+
+@pytest.fixture(scope="module")
+def db(workbench):
+    with opened(workbench.path("nsm65")) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("word", FIRST_GOALS)
+def test_the_leading_primitive_is_one_that_a_person_accepts(envelope, word):
+    assert envelope.decompose(word).leading[0][0] in FIRST_GOALS[word]
+
+
+def test_everyday_words(envelope):
+    """A list of 135 words written before any result was seen: 80 % of the three leading ones is the later goal."""
+    leading = {word: [key for key, _ in envelope.decompose(word).leading[:3]] for word, _ in EVERYDAY}
+    first = sum(leading[word][0] in accepted for word, accepted in EVERYDAY)
+    three = sum(not set(leading[word]).isdisjoint(accepted) for word, accepted in EVERYDAY)
+    assert first / len(EVERYDAY) >= 0.85
+    assert three / len(EVERYDAY) >= 0.95
+
+
+def test_weights_are_a_composition(envelope):
+    for word in ("mother", "I", "running", "Paris", "mother.n.01"):
+        weights = envelope.decompose(word).weights
+        assert weights.shape == (65,)
+        assert (weights >= 0).all()
+        assert weights.sum() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("mother", "mother"), ("Mother", "mother"), ("mothers", "mother"), ("mice", "mouse"), ("sang", "sing"),
+     ("because", "because"), ("hot_dog", "hot dog"), ("Paris", "Paris"), ("mother.n.01", "mother.n.01")],
+)  # fmt: skip
+def test_words_are_found_as_people_write_them(envelope, text, label):
+    assert envelope.decompose(text).label == label
+
+
+@pytest.mark.parametrize("text", ["", " ", "zzxqv", "mother.n.99", "'; DROP TABLE unit; --", "x" * 10_000, "\x00"])
+def test_nonsense_is_one_line(envelope, text):
+    with pytest.raises(NotFoundError) as error:
+        envelope.decompose(text)
+    assert "\n" not in str(error.value)
+
+
+def test_a_misspelling_is_helped(envelope):
+    with pytest.raises(NotFoundError, match="mother"):
+        envelope.decompose("mothrr")
+
+
+def test_a_prefix_is_one_range_scan(db):
+    plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + queries.UNITS_IN_RANGE, (0, 1, 1))]
+    assert plan == ["SEARCH unit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
+
+
+def test_a_prefix_holds_exactly_its_units(db, envelope):
+    first, beyond = prefix_range("SOMEONE.KNOW")
+    found = envelope.units("SOMEONE.KNOW")["id"].to_list()
+    assert found == sorted(found)
+    every = [i for (i,) in db.execute("SELECT id FROM unit") if GenomeID(i).path.startswith("SOMEONE.KNOW")]
+    under = [i for i in every if GenomeID(i).names[:2] == ("SOMEONE", "KNOW")]
+    assert sorted(under) == found
+    assert all(first <= i < beyond for i in found)
+
+
+def test_every_token_has_an_id_of_its_own(db):
+    counts = dict(db.execute("SELECT method, count(*) FROM unit WHERE kind = 'token' GROUP BY method"))
+    assert sum(counts.values()) == 49_152
+    assert set(counts) == {"structure", "dictionary", "embedding"}
+    bare = "SELECT count(*) FROM unit LEFT JOIN composition ON unit_id = id WHERE unit_id IS NULL"
+    assert db.execute(bare + " AND method != 'structure'").fetchall() == [(0,)]
+
+
+def test_special_tokens_stand_under_their_codon(db, envelope):
+    (number,) = envelope.encode("<|im_start|>")
+    assert GenomeID(queries.unit_of(db, "token", "smollm2", number).id).names[0] == "SPECIAL"
+    (number,) = envelope.encode(" mother")
+    token = queries.unit_of(db, "token", "smollm2", number)
+    assert token.method == "dictionary"
+    assert queries.composition(db, token.id) == pytest.approx(envelope.decompose("mother").weights, abs=1e-6)
+
+
+def test_every_word_and_sense_of_the_lexicon_has_an_id(db, workbench):
+    with opened(workbench.path("wordnet")) as lexicon:
+        for kind, table in (("word", "word"), ("sense", "sense")):
+            (count,) = lexicon.execute(f"SELECT count(*) FROM {table}").fetchall()[0]
+            sql = "SELECT count(DISTINCT ref) FROM unit WHERE kind = ? AND origin = 'wordnet'"
+            assert db.execute(sql, (kind,)).fetchall() == [(count,)]
+
+
+def test_the_map_from_embeddings_foretells_words_that_it_has_not_seen(workbench):
+    assert float(workbench.info("nsm65")["token_map_r2"]) > 0.1
+
+
+def test_neighbours_equal_brute_force(db, envelope):
+    """The index against all inner products, in NumPy."""
+    rows = list(
+        db.execute("SELECT unit_id, label, weights FROM composition JOIN unit ON id = unit_id WHERE kind = 'word'")
+    )
+    vectors = np.sqrt(np.stack([queries.unpack(weights) for *_, weights in rows]))
+    own = envelope.decompose("teacher")
+    similarity = vectors @ np.sqrt(own.weights)
+    best = np.sort(similarity[[identity != own.id for identity, *_ in rows]])[::-1][:10]
+    found = envelope.neighbours("teacher", k=10)
+    assert found["similarity"].to_numpy() == pytest.approx(best, abs=2e-4)
+    assert "teacher" not in found["label"].to_list()
+
+
+def test_shares_of_an_explanation_add_up(envelope):
+    for word in ("mother", "teacher", "can", "I", "because", "running"):
+        explanation = envelope.decompose(word).explain()
+        for reason in explanation.reasons:
+            shares = [chain.share for chain in reason.chains]
+            assert shares == sorted(shares, reverse=True)
+            assert all(0 < share <= 1 for share in shares)
+            assert sum(shares) + reason.rest == pytest.approx(1, abs=1e-6)
+    assert "person.n.01" in str(envelope.decompose("teacher").explain())
+
+
+def test_a_chain_is_in_the_dictionary(envelope):
+    """Each link of a chain follows from the definition before it, or from a relation."""
+    chain = envelope.decompose("teacher.n.01").explain(1).reasons[0].chains[0]
+    definition = chain.definition
+    for link in chain.links:
+        assert link.relation or link.via in definition.lower()
+        definition = link.definition
+
+
+def test_a_text_is_one_row_a_word(envelope):
+    frame = envelope.decompose_text("My mother sang to me, zzxqv!")
+    assert frame["word"].to_list() == ["My", "mother", "sang", "to", "me", "zzxqv"]
+    assert frame["unit"].to_list() == ["my", "mother", "sing", "to", "me", None]
+    assert frame["leading"].to_list()[-2:] == ["I", None]
+
+
+def test_json_is_what_the_design_says(envelope):
+    told = json.loads(json.dumps(envelope.decompose("mother").as_json()))
+    assert list(told) == ["text", "id", "path", "weights", "source"]
+    assert told["path"][0] == "SOMEONE"
+    assert GenomeID(told["id"]).names == tuple(told["path"])
+    assert len(told["weights"]) == 65
+    assert sum(told["weights"].values()) == pytest.approx(1, abs=1e-6)

@@ -387,6 +387,27 @@ def test_a_word_of_nonsense(workbench, refused):
     assert "'KNWO'" in refused(*home, "units", "KNWO")
 
 
+def test_a_database_of_another_kind_is_no_model(workbench, refused):
+    home = ("--home", workbench.folder)
+    assert "wordnet is no model" in refused(*home, "run", "wordnet", "hello")
+    assert "nsm65 is no model" in refused(*home, "encode", "hello", "--model", "nsm65")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="arguments are text there")
+@pytest.mark.parametrize("name", ["decompose", "encode", "units", "info", "pull"])
+def test_bytes_that_are_no_text(workbench, refused, name):
+    refused("--home", workbench.folder, name, os.fsdecode(b"\xff"))
+
+
+def test_a_console_without_the_characters(workbench):
+    """What it cannot show stands there as an escape; JSON stays JSON."""
+    arguments = ("--home", workbench.folder, "tokens", "é", "--limit", "2")
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    assert "\\xe9" in command(*arguments, env=ascii_only).stdout
+    told = json.loads(command(*arguments, "--json", env=ascii_only).stdout)
+    assert all("é" in token["text"] for token in told)
+
+
 def test_units_as_json_lie_in_the_range(answer):
     told = json.loads(answer("units", "SOMEONE", "--limit", "20", "--json"))
     first, beyond = prefix_range("SOMEONE")

@@ -1,10 +1,11 @@
 """The command `genome`: one line on standard error and exit status 2 for whatever is wrong with the input."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import apsw
 
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 2 wrong input or a machine that refuses (full disk, no network), 130 Ctrl-C, 141 the reader of
     standard output went away.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack characters that a vocabulary has
     try:
         chosen = parser().parse_args(arguments)
         status = chosen.run(chosen)
@@ -33,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return CLOSED_PIPE
     except Error as error:
         return _refuse(str(error))
+    except UnicodeEncodeError as error:
+        return _refuse(f"{error.object!r} holds bytes that are not UTF-8; wanted text")
     except apsw.Error as error:
         return _refuse(f"SQLite says: {error}; `genome verify NAME` looks for damage")
     except OSError as error:
@@ -49,9 +54,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="Begin with `genome lab`: it builds the default workbench and opens the tour.",
     )
     top.add_argument("--version", action="version", version=f"genome {__version__}")
-    home = {"metavar": "FOLDER", "help": "the workbench's folder; else GENOME_HOME, else the user's data folder"}
+    home: dict[str, Any] = {
+        "metavar": "FOLDER",
+        "help": "the workbench's folder; else GENOME_HOME, else the user's data folder",
+    }
     top.add_argument("--home", default=None, **home)
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False)
     shared.add_argument("--home", default=argparse.SUPPRESS, **home)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
@@ -74,5 +82,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _refuse(text: str) -> int:
-    print(f"genome: {' '.join(text.split())}", file=sys.stderr)
+    line = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    print(f"genome: {line}", file=sys.stderr)
     return WRONG_INPUT

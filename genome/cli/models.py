@@ -54,7 +54,7 @@ def add_commands(add: Add) -> None:
 
 
 def _tokens(arguments: argparse.Namespace) -> None:
-    with workbench(arguments).envelope(arguments.model) as envelope:
+    with _model(arguments) as envelope:
         frame = envelope.tokens(**{arguments.how: arguments.pattern}, limit=arguments.limit)
     if arguments.json:
         print_json(frame.to_dicts())
@@ -66,13 +66,13 @@ def _encode(arguments: argparse.Namespace) -> None:
     if bool(arguments.texts) == bool(arguments.jsonl):
         raise Error("encode wants texts or --jsonl FILE, one of the two")
     texts = _json_lines(arguments.jsonl) if arguments.jsonl else arguments.texts
-    with workbench(arguments).envelope(arguments.model) as envelope:
+    with _model(arguments) as envelope:
         for text in texts:
             print(json.dumps(envelope.encode(text, special=not arguments.no_special)))
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    with workbench(arguments).envelope(arguments.model) as envelope:
+    with _model(arguments) as envelope:
         if arguments.prompt is None and sys.stdin.isatty() and not arguments.json:
             _converse(envelope, arguments)
             return
@@ -84,6 +84,15 @@ def _run(arguments: argparse.Namespace) -> None:
             print_json({"prompt": prompt, "tokens": tokens, "text": text})
         else:
             print()
+
+
+def _model(arguments: argparse.Namespace) -> Envelope:
+    """The envelope of the model that was asked for."""
+    envelope = workbench(arguments).envelope(arguments.model)
+    if envelope.roles.model is None:
+        kind = " and ".join(d.kind for d in envelope.roles.databases)
+        raise Error(f"{arguments.model} is no model ({kind}); `genome list` shows which databases are")
+    return envelope
 
 
 def _converse(envelope: Envelope, arguments: argparse.Namespace) -> None:

@@ -35,8 +35,9 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on one line; numbers of NumPy and of genome IDs as what they are."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain))
+    """One JSON value on one line; characters as they are where standard output is UTF-8, else as escapes."""
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not plain, allow_nan=False, default=_number))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -77,5 +78,6 @@ def _cell(value: object) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
+def _number(value: Any) -> Any:
+    """A number of NumPy as Python's own."""
+    return value.item()

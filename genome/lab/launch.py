@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from genome.lab.notebooks import copy_shipped
-from genome.lab.progress import Bars
 
 if TYPE_CHECKING:
     from genome.workbench import Workbench
@@ -25,13 +24,12 @@ def lab(
     """Builds what the default workbench lacks and gives this process over to JupyterLab.
 
     Args:
-        workbench: where the databases are, and where the notebooks' copies go (`notebooks/`).
+        workbench: where the databases are and the notebooks' copies go (`notebooks/`); it shows its own progress.
         build_only: return when the workbench and the copies are there.
         port: where JupyterLab listens; None takes its default, or the next free port.
         browser: open the tour in a browser.
     """
-    with Bars() as bars:
-        workbench.build_default(bars)
+    workbench.build_default()
     folder = workbench.folder.resolve() / "notebooks"
     copies = copy_shipped(folder)
     for name in copies.kept:

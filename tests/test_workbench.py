@@ -241,6 +241,41 @@ def test_pull_builds_again_what_is_damaged_or_old_and_touches_no_stranger(tmp_pa
         assert path.read_bytes() == stranger
 
 
+def test_a_build_that_is_cut_off_goes_on_where_it_was(tmp_path, monkeypatch):
+    """Stand-ins for the four steps; the third is interrupted the first time."""
+    bench = Workbench(tmp_path)
+    steps = []
+
+    def step(name: str, *, cut: bool = False) -> None:
+        steps.append(name)
+        with building(tmp_path / f"{name}.db", "model" if name == "smollm2" else "lexicon", source=name):
+            if cut:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "pull", lambda name, progress: step(name, cut=name == "webster"))
+    monkeypatch.setattr(bench, "_build_genome", lambda parts, progress: steps.append("nsm65"))
+    with pytest.raises(KeyboardInterrupt):
+        bench.build_default()
+    assert bench.names() == ["smollm2", "wordnet"]
+    assert steps == ["smollm2", "wordnet", "webster"]
+
+    monkeypatch.setattr(bench, "pull", lambda name, progress: step(name))
+    assert bench.build_default() == ["webster", "nsm65"]
+    assert steps[3:] == ["webster", "nsm65"]
+
+
+def test_a_genome_of_other_lexicons_is_built_again(tmp_path, monkeypatch):
+    llm = model(tmp_path, "smollm2")
+    lexicons = [lexicon(tmp_path, name, words) for name, words in (("wordnet", "cat dog"), ("webster", "you"))]
+    genome_of(tmp_path, "nsm65", lexicons, llm)
+    bench, built = Workbench(tmp_path), []
+    monkeypatch.setattr(bench, "_build_genome", lambda parts, progress: built.append([d.name for d in parts]))
+    assert bench.build_default() == []
+    lexicon(tmp_path, "webster", "you something")
+    assert bench.build_default() == ["nsm65"]
+    assert built == [["smollm2", "wordnet", "webster"]]
+
+
 # The default workbench, with real data
 
 

@@ -17,8 +17,10 @@ from genome.model.sampling import choose, probabilities
 from genome.model.tokenizer import Tokenizer
 from genome.model.weights import EmbeddingRows
 
-PREFILL = (16, 64, 256)
-"""Prompts are read in pieces of these lengths, the last one filled up: three shapes to compile, not one each."""
+PREFILL = (32, 256)
+"""Prompts are read in pieces of these lengths, the last one filled up: two shapes to compile, not one each."""
+SINGLY = 16
+"""So few tokens are read one by one, as in decoding: compiling takes longer than that."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class LanguageModel:
         fed, start = prompt, 0
         for number in range(count):
             self._journal.begin()
+            self._journal.record(self._resident)
             if (places := _places(start + len(fed))) > cache.keys.shape[2]:
                 cache = llama.grown(cache, places)
             logits, best, logprob, cache = self._read(params, fed, start, cache)
@@ -180,17 +183,13 @@ class LanguageModel:
         return self._params
 
     def _read(self, params: llama.Params, tokens: list[int], start: int, cache: llama.Cache):
-        """Feeds tokens in pieces of few lengths; what `llama.advance` says after the last one."""
+        """Feeds tokens in pieces; what `llama.advance` says after the last one."""
         told = None
-        for at in range(0, len(tokens), PREFILL[-1]):
-            piece = tokens[at : at + PREFILL[-1]]
-            length = 1 if len(piece) == 1 else next(n for n in PREFILL if n >= len(piece))
+        for piece, length in _pieces(tokens):
             x = np.zeros((length, self._shape.width), np.float32)
             x[: len(piece)] = self._embedded(piece)
-            *told, cache = llama.advance(
-                self._shape, params, x, jnp.int32(start + at), jnp.int32(len(piece) - 1), cache
-            )
-            self._journal.record(self._resident)
+            *told, cache = llama.advance(self._shape, params, x, jnp.int32(start), jnp.int32(len(piece) - 1), cache)
+            start += len(piece)
         assert told is not None
         return *told, cache
 
@@ -205,6 +204,16 @@ class LanguageModel:
             )
         self._journal.record(accesses)
         return found
+
+
+def _pieces(tokens: list[int]) -> Iterator[tuple[list[int], int]]:
+    """A prompt cut up, and the length that each piece is filled up to; a few tokens go one by one."""
+    for at in range(0, len(tokens), PREFILL[-1]):
+        piece = tokens[at : at + PREFILL[-1]]
+        if len(piece) <= SINGLY:
+            yield from (([token], 1) for token in piece)
+        else:
+            yield piece, next(length for length in PREFILL if length >= len(piece))
 
 
 def _places(tokens: int) -> int:

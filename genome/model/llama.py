@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from genome.errors import DamagedError, Error
+from genome.model.linear import project
 from genome.model.quant import check
 from genome.model.queries import TensorRow
 
@@ -158,7 +159,7 @@ def advance(
 
     Args:
         shape: static.
-        params: `layers` (each role stacked over L), `output_norm` (d,), `output` (V, d).
+        params: `layers` (norms (L, d) and matrices stacked over L), `output_norm` (d,), `output` (V, d).
         x: embeddings of the new tokens (T, d); rows behind `last` fill up and are forgotten.
         start: how many tokens the cache holds.
         last: the row of `x` to predict from.
@@ -168,7 +169,7 @@ def advance(
         logits (V,), the most probable token, its log probability, the cache with the new tokens.
     """
     hidden, cache = forward(shape, params, x, start, cache)
-    scores = logits(params, lax.dynamic_index_in_dim(hidden, last, keepdims=False))
+    scores = logits(params, lax.dynamic_index_in_dim(hidden, last))[0]
     best = jnp.argmax(scores)
     return scores, best, scores[best] - jax.nn.logsumexp(scores), cache
 
@@ -196,13 +197,8 @@ def forward(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) 
 
 
 def logits(params: Params, hidden: Array) -> Array:
-    """Scores of all tokens (..., V) from normed hidden states (..., d)."""
-    return _project(hidden, params["output"])
-
-
-def _project(x: Array, weight: Array) -> Array:
-    """Activations (..., in) times a stored matrix (out, in): (..., out)."""
-    return lax.dot_general(x, weight, (((x.ndim - 1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
+    """Scores of all tokens (T, V) from normed hidden states (T, d)."""
+    return project(hidden, params["output"])
 
 
 def _norm(shape: Shape, x: Array, weight: Array) -> Array:
@@ -230,9 +226,9 @@ def _attention(
 ) -> tuple[Array, tuple[Array, Array]]:
     """Causal attention of T new tokens over the cache (K, S, D) and themselves; also the new keys and values."""
     count, group = x.shape[0], shape.heads // shape.kv_heads
-    q = _project(x, weights["attn_q"]).reshape(count, shape.heads, shape.head_width)
-    k = _project(x, weights["attn_k"]).reshape(count, shape.kv_heads, shape.head_width)
-    v = _project(x, weights["attn_v"]).reshape(count, shape.kv_heads, shape.head_width)
+    q = project(x, weights["attn_q"]).reshape(count, shape.heads, shape.head_width)
+    k = project(x, weights["attn_k"]).reshape(count, shape.kv_heads, shape.head_width)
+    v = project(x, weights["attn_v"]).reshape(count, shape.kv_heads, shape.head_width)
     q = _rotate(q, turn).reshape(count, shape.kv_heads, group, shape.head_width) * shape.head_width**-0.5
     k, v = _rotate(k, turn).swapaxes(0, 1), v.swapaxes(0, 1)
     places = keys.shape[1]
@@ -243,11 +239,11 @@ def _attention(
     shares = jax.nn.softmax(jnp.concatenate([before, among], axis=-1), axis=-1)
     mixed = jnp.einsum("kgts,ksd->tkgd", shares[..., :places], values)
     mixed += jnp.einsum("kgtu,kud->tkgd", shares[..., places:], v)
-    return _project(mixed.reshape(count, -1), weights["attn_output"]), (k, v)
+    return project(mixed.reshape(count, -1), weights["attn_output"]), (k, v)
 
 
 def _feed_forward(weights: Params, x: Array) -> Array:
     """SwiGLU (Shazeer 2020)."""
-    return _project(
-        jax.nn.silu(_project(x, weights["ffn_gate"])) * _project(x, weights["ffn_up"]), weights["ffn_down"]
+    return project(
+        jax.nn.silu(project(x, weights["ffn_gate"])) * project(x, weights["ffn_up"]), weights["ffn_down"]
     )

@@ -1,14 +1,12 @@
-"""A model's weights from their blocks onto the device: each role's layers stacked, dequantised once to float32."""
-
-from functools import partial
+"""A model's weights from their blocks onto the device, as they are stored: each role's layers stacked."""
 
 import apsw
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from genome.model import queries
+from genome.model.linear import Dense, Matrix, finite, pack
 from genome.model.llama import Params, Shape
 from genome.model.quant import dequantise
 from genome.model.queries import TensorRow
@@ -21,15 +19,25 @@ def load(db: apsw.Connection, shape: Shape) -> Params:
     Raises:
         DamagedError: a block is damaged, or a tensor holds NaN or infinity: the tensor is named.
     """
-    groups = _groups(queries.tensors(db), shape)
     params: Params = {"layers": {}}
-    for role, tensors in groups.items():
-        weights = _stacked(db, tensors)
-        if role in ("output_norm", "output"):
-            params[role] = weights[0]
+    for role, tensors in _groups(queries.tensors(db), shape).items():
+        stacked = _stacked(db, tensors)
+        _check(db, tensors, stacked)
+        if role == "output":
+            params[role] = _placed(type(stacked)(*(part[0] for part in stacked)))
+        elif role == "output_norm":
+            params[role] = _vectors(stacked)[0]
         else:
-            params["layers"][role] = weights
+            params["layers"][role] = _vectors(stacked) if role.endswith("norm") else _placed(stacked)
+    _unmap(db)
     return params
+
+
+def _unmap(db: apsw.Connection) -> None:
+    """Gives back SQLite's map of the file, which counts as memory of this process; the next read maps it again."""
+    size = db.pragma("mmap_size")
+    db.pragma("mmap_size", 0)
+    db.pragma("mmap_size", size)
 
 
 def _groups(tensors: list[TensorRow], shape: Shape) -> dict[str, list[TensorRow]]:
@@ -44,27 +52,29 @@ def _groups(tensors: list[TensorRow], shape: Shape) -> dict[str, list[TensorRow]
     return groups
 
 
-def _stacked(db: apsw.Connection, tensors: list[TensorRow]) -> Array:
-    """Tensors of one shape as one float32 array (L, ...); layers may be stored in different types."""
-    parts = []
-    for dtype in dict.fromkeys(t.dtype for t in tensors):
-        same = [t for t in tensors if t.dtype == dtype]
-        raw = np.empty((len(same), same[0].row_count, same[0].row_bytes), np.uint8)
-        for tensor, part in zip(same, raw, strict=True):
+def _stacked(db: apsw.Connection, tensors: list[TensorRow]) -> Matrix:
+    """Tensors of one shape as one matrix (L, out, in) of NumPy arrays; a vector is a matrix of one row."""
+    types = {t.dtype for t in tensors}
+    if len(types) == 1:
+        first = tensors[0]
+        raw = np.empty((len(tensors), first.row_count, first.row_bytes), np.uint8)
+        for tensor, part in zip(tensors, raw, strict=True):
             read_tensor(db, tensor, part)
-        weights, finite = _decoded(raw, dtype)
-        if not finite.all():
-            raise not_finite(db, f"tensor {same[int(np.argmin(finite))].name}")
-        parts.append(weights)
-    weights = parts[0]
-    if len(parts) > 1:
-        order = [t.layer for dtype in dict.fromkeys(t.dtype for t in tensors) for t in tensors if t.dtype == dtype]
-        weights = jnp.concatenate(parts)[np.argsort(np.array(order))]
-    return weights.reshape(len(tensors), *tensors[0].shape)
+        return pack(raw, first.dtype)
+    return Dense(np.stack([dequantise(read_tensor(db, t), t.dtype) for t in tensors]))
 
 
-@partial(jax.jit, static_argnames="dtype")
-def _decoded(raw: Array, dtype: str) -> tuple[Array, Array]:
-    """Stored rows (L, rows, row_bytes) as float32 (L, rows, columns), and for each layer whether all are finite."""
-    weights = dequantise(raw, dtype)
-    return weights, jnp.isfinite(weights).all(axis=(1, 2))
+def _check(db: apsw.Connection, tensors: list[TensorRow], stacked: Matrix) -> None:
+    good = finite(stacked)
+    if not good.all():
+        raise not_finite(db, f"tensor {tensors[int(np.argmin(good))].name}")
+
+
+def _vectors(stacked: Matrix) -> Array:
+    """Norms (L, d): always plain numbers."""
+    assert isinstance(stacked, Dense)
+    return jax.device_put(stacked.values[:, 0], may_alias=True)
+
+
+def _placed(matrix: Matrix) -> Matrix:
+    return jax.tree.map(lambda part: jax.device_put(part, may_alias=True), matrix)

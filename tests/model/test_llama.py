@@ -132,7 +132,7 @@ def test_layers_of_different_types(tmp_path, tiny):
     ("options", "said"),
     [
         ({"architecture": "mamba"}, "the architecture 'mamba' is not supported; wanted llama"),
-        ({"more": lambda w: w.add_string("llama.rope.scaling.type", "yarn")}, "RoPE scaling 'yarn' is not supported"),
+        ({"more": lambda w: w.add_string("llama.rope.scaling.type", "yarn")}, "scaling 'yarn' is not supported"),
         ({"more": lambda w: w.add_expert_count(8)}, "a mixture of 8 experts is not supported"),
         ({"more": lambda w: w.add_rope_dimension_count(8)}, "RoPE over 8 of 16 dimensions is not supported"),
     ],

@@ -14,6 +14,7 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -28,6 +29,8 @@ from genome.resources import folder
 
 _POLL_S = 0.1
 _CHUNK_BYTES = 1 << 20
+_MARKS = ("OSError:", "ERROR:", "\N{MULTIPLICATION SIGN}")
+"""How the lines begin in which pip says what went wrong, the most telling first."""
 
 
 @dataclass(frozen=True)
@@ -203,19 +206,19 @@ def _download(source: Source, staging: Path, progress: Progress) -> Path:
         "--progress-bar=off", *source.options,
     ]  # fmt: skip
     environment = os.environ | {name: str(temporary) for name in ("TMPDIR", "TEMP", "TMP")}
-    complaints = staging / "stderr.txt"
-    with complaints.open("wb") as stderr:
-        pip = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
-        )
+    pip = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    with pip, ThreadPoolExecutor(1) as reader:  # in memory: a file would be cut short by the full disk it tells of
+        assert pip.stderr is not None
+        complaints = reader.submit(pip.stderr.read)
         try:
             _watch(pip, source, temporary, progress)
         finally:
             if pip.poll() is None:
                 pip.kill()
-                pip.wait()
     if pip.returncode != 0:
-        raise Error(_reason(source, complaints.read_text("utf-8", "replace")))
+        raise Error(_reason(source, complaints.result().decode("utf-8", "replace")))
     archive = next(downloads.iterdir())
     progress(f"{source.name}: download", source.size_bytes, source.size_bytes)
     return archive
@@ -247,12 +250,17 @@ def _reason(source: Source, complaints: str) -> str:
             f"{source.name}: wanted {source.requirement} with sha256 {source.sha256}, got {got[-1]}; "
             "the index or its mirror serves another file: try again with another index"
         )
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines
-    said = errors[-1] if errors else "nothing"
+    said = next((found for mark in _MARKS if (found := _last(lines, mark))), lines[-1] if lines else "nothing")
     return (
         f"{source.name}: wanted {source.requirement} from pip, which said: {said}; "
-        "check the network and pip's settings, then run it again"
+        "check the network, the disk's space and pip's settings, then run it again"
     )
+
+
+def _last(lines: list[str], mark: str) -> str:
+    """The last line that begins with a mark, without it; empty where there is none or nothing behind it."""
+    found = [line.removeprefix(mark).strip() for line in lines if line.startswith(mark)]
+    return "" if not found or found[-1] == "Exception:" else found[-1]
 
 
 def unpack(source: Source, archive: Path, target: Path, progress: Progress = silent) -> None:

@@ -21,8 +21,8 @@ from genome.primitives import KEYS
 TENSOR_BYTES = 4 << 20
 
 
-def gguf(path: Path) -> Path:
-    """A small GGUF file, after its specification (version 3): two facts, one F32 tensor of 4 MiB, aligned to 32."""
+def gguf(path: Path, tensor_bytes: int = TENSOR_BYTES) -> Path:
+    """A GGUF file, after its specification (version 3): two facts, one F32 tensor of zeros in rows of 4 KiB."""
 
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value)) + value.encode()
@@ -30,8 +30,8 @@ def gguf(path: Path) -> Path:
     facts = [("general.architecture", "llama"), ("general.name", "tiny")]
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(facts))
     head += b"".join(text(key) + struct.pack("<I", 8) + text(value) for key, value in facts)
-    head += text("token_embd.weight") + struct.pack("<IQQIQ", 2, 1024, TENSOR_BYTES // 4096, 0, 0)
-    path.write_bytes(head + bytes(-len(head) % 32) + bytes(TENSOR_BYTES))
+    head += text("token_embd.weight") + struct.pack("<IQQIQ", 2, 1024, tensor_bytes // 4096, 0, 0)
+    path.write_bytes(head + bytes(-len(head) % 32) + bytes(tensor_bytes))
     return path
 
 
@@ -239,9 +239,13 @@ def test_damage_is_listed_and_is_exit_status_2(home, tmp_path, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource limits are POSIX")
-def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path):
-    """A limit on the size of files stands for the disk's end: a write beyond it fails as on a full disk."""
-    file = gguf(tmp_path / "tiny.gguf")
+@pytest.mark.parametrize("megabytes", [4, 32])
+def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path, megabytes):
+    """A limit on the size of files stands for the disk's end: a write beyond it fails as on a full disk.
+
+    Four megabytes wait in SQLite's cache until the build ends; of 32 most are written before.
+    """
+    file = gguf(tmp_path / "tiny.gguf", megabytes << 20)
     script = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"

@@ -106,6 +106,23 @@ def test_what_no_index_has_is_one_line(demo, monkeypatch):
     assert left(demo) == []
 
 
+@pytest.mark.parametrize(
+    ("complaints", "said"),
+    [
+        ("ERROR: Exception:\nTraceback (most recent call last):\nOSError: [Errno 28] No space left on device\n",
+         "[Errno 28] No space left on device"),
+        ("WARNING: Retrying\nERROR: Could not find a version\nERROR: No matching distribution found for x\n",
+         "No matching distribution found for x"),
+        ("error: incomplete-download\n\n\N{MULTIPLICATION SIGN} Download failed\n\nhint: Do\n", "Download failed"),
+        ("ERROR: Exception:\nTraceback\nValueError: what\n", "ValueError: what"),
+        ("", "nothing"),
+    ],
+)  # fmt: skip
+def test_of_what_pip_says_the_reason_is_told(demo, complaints, said):
+    """Texts as pip 23.2 and 26.3 print them."""
+    assert f"which said: {said}; check" in sources._reason(demo, complaints)
+
+
 def test_without_pip_the_repair_is_named(demo, monkeypatch):
     monkeypatch.setattr(sources, "find_spec", lambda _: None)
     assert "ensurepip" in refused()

@@ -8,7 +8,7 @@ one line and no memory.
 import mmap
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -135,8 +135,12 @@ def reading(path: Path) -> Iterator[GGUF]:
             raise DamagedError(f"{path} is not a GGUF file: wanted it to begin with {MAGIC!r}, got {head[:4]!r}")
         if len(head) < 8:
             raise DamagedError(f"{path} is truncated: wanted a GGUF header of 24 bytes, got {len(head)} bytes")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
             yield _parse(path, mapped)
+        finally:
+            with suppress(BufferError):  # an error on its way holds views of the map, which ends with it
+                mapped.close()
 
 
 def _parse(path: Path, mapped: mmap.mmap) -> GGUF:

@@ -32,6 +32,6 @@ def test_examples_print_what_the_readme_says(workbench, monkeypatch: pytest.Monk
 def test_the_first_commands_are_the_ones_that_ci_runs():
     lines = re.findall(r"^```sh\n(.*?)^```$", README, re.M | re.S)
     assert lines[0] == "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/genome lab\n"
-    assert lines[1].startswith(".venv/bin/genome report 00_tour.ipynb")
+    assert lines[1].startswith(".venv/bin/genome lab --build-only && .venv/bin/genome report 00_tour.ipynb")
     assert re.fullmatch(r"python3 -m venv \.venv && .* && \.venv/bin/pytest\n", lines[2])
     assert len(re.findall(r"^python3 -m venv .* && \S*pytest$", README, re.M)) == 1  # `.ci/run` looks for it

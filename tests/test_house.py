@@ -80,6 +80,16 @@ def test_rooms_import_from_lower_floors_only(module: str):
         assert allowed, f"{module}, line {line}: floor {FLOORS[room]} imports {target} of floor {FLOORS[other]}"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_readable(path: Path):
+    """More than 500 lines in a file or 60 in a function is a question about the design."""
+    text = path.read_text("utf-8")
+    assert text.count("\n") <= 500
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+            assert node.end_lineno - node.lineno < 60, node.name
+
+
 def test_imports_run_one_way():
     """At import time no module needs itself, over any number of steps."""
     graph = {}

@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genome.lab.palette import COLOURS
+from genome.lab.palette import COLOURS, FAMILIES
 from genome.lab.templating import render
+from genome.lab.words import size
 from genome.primitives import PRIMITIVES
 
 if TYPE_CHECKING:
     import altair as alt
     import polars as pl
 
+_VISIBLE = 0.01
+_PARTS = {
+    "attention": "^attn_[qkvo]",
+    "feed-forward": "^ffn_(up|down|gate)",
+    "token embeddings": "^(token_embd|output)",
+    "norms": "norm",
+}
+_PRIMES: Any = {"labelAngle": -90, "labelFontSize": 9}
 _INK = "currentColor"  # the page's own, be it dark or light
 _CONFIG: dict[str, Any] = {
     "background": "transparent",
@@ -49,20 +58,52 @@ def composition(weights: Mapping[str, Sequence[float] | np.ndarray]) -> "alt.Cha
         for p, weight in zip(PRIMITIVES, row, strict=True)
     ]
     frame = pl.DataFrame(rows, schema=["unit", "primitive", "category", "weight"], orient="row")
-    colours = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
     chart = alt.Chart(frame, width=820, height=90, description=_spoken(weights))
     return chart.mark_bar().encode(
-        x=alt.X("primitive:N", sort=None, title=None, axis=alt.Axis(labelAngle=-90, labelFontSize=9)),
+        x=alt.X("primitive:N", sort=None, title=None, axis=_PRIMES),
         y=alt.Y("weight:Q", title="weight", axis=alt.Axis(format="%", tickCount=3)),
-        color=alt.Color("category:N", scale=colours, legend=None),
+        color=alt.Color("category:N", scale=_colours(), legend=None),
         row=alt.Row(
             "unit:N", sort=list(weights), title=None, header=alt.Header(labelOrient="top", labelAnchor="start")
         ),
     )
 
 
+def text(frame: "pl.DataFrame") -> "alt.Chart":
+    """A text's words as rows, the 65 primitives as columns; the fuller a square, the more of the primitive.
+
+    Args:
+        frame: what `Envelope.decompose_text()` gives; words that no lexicon knows stay out.
+    """
+    import altair as alt
+    import polars as pl
+
+    known = frame.filter(pl.col("weights").is_not_null())
+    labels = [f"{number}  {word}" for number, word in enumerate(known["word"], start=1)]
+    rows = [
+        (label, p.key, p.category, float(weight))
+        for label, weights in zip(labels, known["weights"], strict=True)
+        for p, weight in zip(PRIMITIVES, weights, strict=True)
+        if weight >= _VISIBLE
+    ]
+    squares = pl.DataFrame(rows, schema=["word", "primitive", "category", "weight"], orient="row")
+    told = "; ".join(f"{word}: {key}" for word, key in zip(known["word"], known["leading"], strict=True))
+    chart = alt.Chart(
+        squares,
+        width=820,
+        height=alt.Step(20),
+        description=f"Compositions of a text's words, leading primitives: {told}",
+    )
+    return chart.mark_rect(cornerRadius=2).encode(
+        x=alt.X("primitive:N", scale=alt.Scale(domain=[p.key for p in PRIMITIVES]), title=None, axis=_PRIMES),
+        y=alt.Y("word:N", sort=labels, title=None, axis=alt.Axis(labelFontSize=12, ticks=False, labelPadding=6)),
+        color=alt.Color("category:N", scale=_colours(), legend=None),
+        opacity=alt.Opacity("weight:Q", scale=alt.Scale(type="sqrt", domain=[0, 1], range=[0.1, 1]), legend=None),
+    )
+
+
 def accesses(journal: "pl.DataFrame") -> "alt.Chart":
-    """Bytes read at each step of a generation, by what was read and whether it came from disk or memory.
+    """Megabytes touched at each step of a generation, on disk and in memory, by part of the model.
 
     Args:
         journal: what `Envelope.accesses()` gives: step, database, object, row, rows, bytes, source.
@@ -70,22 +111,24 @@ def accesses(journal: "pl.DataFrame") -> "alt.Chart":
     import altair as alt
     import polars as pl
 
-    layer = r"^blk\.\d+\."
+    role = pl.col("object").str.replace(r"^blk\.\d+\.", "")
+    part = pl.lit("other")
+    for name, pattern in _PARTS.items():
+        part = pl.when(role.str.contains(pattern)).then(pl.lit(name)).otherwise(part)
     frame = (
-        journal.with_columns(read=pl.col("object").str.replace(layer, "").str.replace(r"\.weight$", ""))
-        .group_by("step", "read", "source")
-        .agg(reads=pl.len(), megabytes=pl.col("bytes").sum() / 1e6)
-        .sort("step", "read", "source")
+        journal.with_columns(part=part, source=pl.lit("from ") + pl.col("source"))
+        .group_by("step", "part", "source")
+        .agg(megabytes=pl.col("bytes").sum() / 1e6)
+        .sort("step", "source", "part")
     )
-    steps, total = frame["step"].n_unique(), frame["megabytes"].sum()
-    chart = alt.Chart(
-        frame, width=620, height=220, description=f"Megabytes read at each of {steps} steps, {total:,.1f} MB in all"
-    )
+    chart = alt.Chart(frame, width=700, height=110, description=_told(journal))
     return chart.mark_bar().encode(
         x=alt.X("step:O", title="step (0: before the first token)", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-        y=alt.Y("megabytes:Q", title="MB read"),
-        color=alt.Color("read:N", title="what was read", scale=alt.Scale(scheme="tableau20")),
-        opacity=alt.Opacity("source:N", title="from", scale=alt.Scale(domain=["disk", "memory"], range=[1, 0.55])),
+        y=alt.Y("megabytes:Q", title="MB"),
+        color=alt.Color(
+            "part:N", title=None, scale=alt.Scale(domain=list(_PARTS), range=[f.colour for f in FAMILIES])
+        ),
+        row=alt.Row("source:N", title=None, header=alt.Header(labelOrient="top", labelAnchor="start")),
     )
 
 
@@ -101,6 +144,26 @@ def figure(chart: "alt.Chart") -> str:
     mark = "g" + hashlib.sha256(svg.encode()).hexdigest()[:8]
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{mark}-", svg)
     return render("figure.html.j2", svg=svg, description=spec.get("description", ""))
+
+
+def _colours() -> "alt.Scale":
+    import altair as alt
+
+    return alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
+
+
+def _told(journal: "pl.DataFrame") -> str:
+    """What the journal says, in words."""
+    import polars as pl
+
+    told = []
+    for when, chosen in (("Before the first token", pl.col("step") == 0), ("at each step", pl.col("step") > 0)):
+        part = journal.filter(chosen)
+        steps = max(1, part["step"].n_unique())
+        sums = dict(part.group_by("source").agg(pl.col("bytes").sum() / steps).sort("source").iter_rows())
+        if sums:
+            told.append(f"{when}: " + ", ".join(f"{size(round(b))} from {source}" for source, b in sums.items()))
+    return "; ".join(told) or "Nothing was read"
 
 
 def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

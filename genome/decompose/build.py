@@ -62,7 +62,11 @@ def build_genome(
     if tokens is not None:
         facts = facts | _add_tokens(units, tokens, dictionary)
     tell("tokens composed")
-    with building(database, "genome", base_rate=json.dumps([round(float(b), 8) for b in base]), **facts) as db:
+    facts = facts | {
+        "base_rate": json.dumps([round(float(b), 8) for b in base]),
+        "relation_types": json.dumps(list(RELATION_WEIGHTS)),
+    }
+    with building(database, "genome", **facts) as db:
         units.write(db)
         db.executemany(
             "INSERT INTO word_sense VALUES (?, ?, ?)",

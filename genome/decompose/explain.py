@@ -8,7 +8,6 @@ import apsw
 
 from genome.decompose import queries
 from genome.decompose.decomposition import Chain, Link
-from genome.decompose.graph import RELATION_WEIGHTS
 from genome.decompose.queries import WalkRow
 from genome.decompose.walk import KEEP
 
@@ -74,7 +73,7 @@ def _steps(db: apsw.Connection, row: WalkRow, primitive: int, rows: dict[int, Wa
 
     A target None means that the word itself ends the walk there. Targets are read into `rows`.
     """
-    relations = tuple(RELATION_WEIGHTS)
+    relations = queries.relation_types(db)
     steps: list[tuple[float, Link, int | None]] = []
     for form, (_, share) in zip(queries.form_rows(db, row.words["form"].tolist()), row.words, strict=True):
         if form.primitive is not None:

@@ -12,7 +12,8 @@ from genome.decompose.glosses import POSITION_DECAY, candidate_shares
 
 RELATION_WEIGHTS = {
     "hypernym": 1.5, "instance_hypernym": 1.5, "similar": 1.0, "pertains": 1.0, "derivation": 1.0,
-    "part_holonym": 0.5, "member_holonym": 0.5, "topic": 0.5,
+    "part_holonym": 0.5, "member_holonym": 0.5, "topic": 0.5, "part_meronym": 0.4, "member_meronym": 0.3,
+    "substance_meronym": 0.3, "hyponym": 0.3, "verb_group": 0.3, "cause": 0.3, "entailment": 0.3,
 }  # fmt: skip
 """What a relation counts against a whole definition, which counts 1; shared among targets of the same type."""
 

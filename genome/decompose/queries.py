@@ -1,5 +1,6 @@
 """All SQL on the genome database, as plain rows and arrays."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -146,6 +147,12 @@ def parts_of_speech(db: apsw.Connection, lemma: str) -> str:
 def irregular_lemmas(db: apsw.Connection, form: str, pos: str) -> list[str]:
     """The lemmas of an irregular form: mouse for mice."""
     return [lemma for (lemma,) in db.execute("SELECT lemma FROM form WHERE form = ? AND pos = ?", (form, pos))]
+
+
+def relation_types(db: apsw.Connection) -> list[str]:
+    """The names of the relations that the `walk` table numbers from 0."""
+    (told,) = _one(db, "SELECT value FROM meta WHERE key = ?", "relation_types")
+    return json.loads(told)
 
 
 def _one(db: apsw.Connection, sql: str, value: object) -> tuple[Any, ...]:

@@ -79,7 +79,7 @@ def test_compositions_are_shares_beyond_the_base_rate():
     assert weights.sum(1) == pytest.approx([1, 1, 1], abs=1e-6)
     # a of the first: 2/3 and 1/3; their b are 2/3 of a third and 4/3 of a third, scaled to sum to 1
     b = base + 1e-3
-    told = [np.sqrt(a) * max(0, np.log((a + 0.3 * b[i]) / b[i])) for i, a in ((3, 2 / 3), (4, 1 / 3))]
+    told = [(np.sqrt(a) * max(0, np.log((a + 0.2 * b[i]) / b[i]))) ** 0.8 for i, a in ((3, 2 / 3), (4, 1 / 3))]
     assert weights[0, [3, 4]] == pytest.approx(np.array(told) / sum(told), abs=1e-5)
     assert weights[2] == pytest.approx(b / b.sum(), abs=1e-6)  # nothing known: the base rate
 

@@ -75,7 +75,7 @@ def around(definition: str, word: str) -> tuple[str, str, str]:
         >>> around("a woman who has given birth", "give")
         ('a woman who has ', 'given', ' birth')
     """
-    found = re.search(rf"\b{re.escape(word)}\w*", definition, re.IGNORECASE) if word else None
+    found = re.search(rf"(?<!\w){re.escape(word)}\w*", definition, re.IGNORECASE) if word else None
     if found is None:
         return definition, "", ""
     return definition[: found.start()], found[0], definition[found.end() :]

@@ -229,6 +229,8 @@ class Workbench:
         return path
 
     def _pull_file(self, file: Path, name: str, progress: Progress) -> Path:
+        if str(file) == GENOME:
+            raise Error(f"{GENOME} is built from other databases, not pulled: `genome lab --build-only` does it")
         if not file.exists():
             wanted = ", ".join(_pullable())
             raise NotFoundError(f"{file} is neither a file nor a named source ({wanted}); check the spelling")

@@ -193,6 +193,8 @@ def test_pull_refuses_what_it_cannot_make(bench, tmp_path):
         bench.pull("wordnett")
     with pytest.raises(Error, match="not a file"):
         bench.pull(tmp_path)
+    with pytest.raises(Error, match="`genome lab --build-only` does it"):
+        bench.pull("nsm65")
     with pytest.raises(Error, match="test data and becomes no database"):
         bench.pull("similarity")
     with pytest.raises(Error, match="cannot name a database"):

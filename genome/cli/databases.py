@@ -86,9 +86,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         if not arguments.json:
             print(f"{problem.table}: {problem.text}")
     if problems:
-        raise DamagedError(
-            f"{arguments.name} is damaged in {len(problems)} places; remove {bench.path(arguments.name)} "
-            "and pull it again"
-        )
+        path = bench.path(arguments.name)
+        raise DamagedError(f"{path} is damaged in {len(problems)} places; remove it and build or copy it again")
     if not arguments.json:
         print(f"{arguments.name} is as it was built")

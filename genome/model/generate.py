@@ -160,7 +160,7 @@ class LanguageModel:
         for number in range(count):
             self._journal.begin()
             self._journal.record(self._resident)
-            if (places := _places(start + len(fed))) > cache.keys.shape[2]:
+            if (places := _places(start + len(fed))) > cache.places:
                 cache = llama.grown(cache, places)
             logits, best, logprob, cache = self._read(params, fed, start, cache)
             start += len(fed)

@@ -103,10 +103,10 @@ def test_a_full_context_ends(model):
 
 def test_nothing_is_compiled_twice(model):
     list(model.generate([5, 6, 7], max_tokens=3, past_end=True))
-    before = llama.advance._cache_size()
+    before = llama.compiled()._cache_size()
     list(model.generate([9] * 11, max_tokens=5, temperature=1.0, past_end=True))
     list(model.generate([5, 6], max_tokens=3, past_end=True))
-    assert llama.advance._cache_size() == before
+    assert llama.compiled()._cache_size() == before
 
 
 def test_stop_strings(model):

@@ -1,24 +1,29 @@
 """Language models that live in a database: import, tokenizer, weights, the JAX kernel, sampling.
 
-`LanguageModel` and `Step` are found when they are asked for: they need jax, the rest does not.
+Each name is imported when it is asked for: the tokenizer needs no numpy, and only `LanguageModel` needs jax.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from genome.model import queries
-from genome.model.importer import import_gguf
-from genome.model.tokenizer import Tokenizer
-from genome.model.weights import embedding_rows
-
 if TYPE_CHECKING:
+    from genome.model import queries
     from genome.model.generate import LanguageModel, Step
+    from genome.model.importer import import_gguf
+    from genome.model.tokenizer import Tokenizer
+    from genome.model.weights import embedding_rows
 
 __all__ = ["LanguageModel", "Step", "Tokenizer", "embedding_rows", "import_gguf", "queries"]
 
+_HOMES = {
+    "LanguageModel": "generate", "Step": "generate", "Tokenizer": "tokenizer", "embedding_rows": "weights",
+    "import_gguf": "importer",
+}  # fmt: skip
+
 
 def __getattr__(name: str) -> Any:
-    if name in ("LanguageModel", "Step"):
-        from genome.model import generate
-
-        return getattr(generate, name)
+    if name == "queries":
+        return import_module("genome.model.queries")
+    if name in _HOMES:
+        return getattr(import_module(f"genome.model.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

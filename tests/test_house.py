@@ -20,13 +20,14 @@ FLOORS = {
     "db": 1, "sources": 1,
     "model": 2, "decompose": 2,
     "workbench": 3, "envelope": 3,
-    "lab": 4,
+    "lab": 4, "server": 4,
     "cli": 5,
     "__init__": 6, "__main__": 6,
 }  # fmt: skip
 TOGETHER = [{"workbench", "envelope"}]  # two files, one room: the folder of databases and what it hands out
 
-HEAVY = {"jax", "polars", "altair", "nbformat", "nbclient", "nbconvert", "jupyterlab", "ipywidgets", "IPython"}
+HEAVY = {"jax", "polars", "altair", "nbformat", "nbclient", "nbconvert", "jupyterlab", "ipywidgets", "IPython",
+         "starlette", "uvicorn"}  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import apsw
 
 from genome import __version__
-from genome.cli import bench, databases, meaning, models, notebooks
+from genome.cli import bench, databases, meaning, models, notebooks, serve
 from genome.errors import Error
 
 WRONG_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
             parents=[shared], formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
 
-    for room in (databases, notebooks, meaning, models, bench):
+    for room in (databases, notebooks, meaning, models, serve, bench):
         room.add_commands(add)
     return top
 

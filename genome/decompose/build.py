@@ -14,11 +14,9 @@ from genome.decompose.dictionary import Dictionary
 from genome.decompose.graph import RELATION_WEIGHTS, Graph, build_graph
 from genome.decompose.queries import FORM_STEP, RELATION_STEP, SENSE_STEP, Unit
 from genome.decompose.tokens import TokenTable, fit_embedding_map, structural_class, word_in
-from genome.decompose.walk import absorb, base_rate, compositions
+from genome.decompose.walk import KEEP, absorb, base_rate, compositions
 from genome.decompose.word_shares import shares_of_word, word_composition
 from genome.progress import Progress, silent
-
-_STAGE = "genome"
 
 
 def build_genome(
@@ -39,32 +37,33 @@ def build_genome(
     """
     done = 0
 
-    def tell(text: str) -> None:
+    def step() -> None:
         nonlocal done
         done += 1
-        progress(f"{_STAGE}: {text}", done, 6, "steps")
+        progress("decomposing", done, 6, "steps")
 
     dictionary = Dictionary.read(lexicons)
-    tell("dictionary read")
+    step()
     anchors = primitive_anchors(dictionary)
     graph = build_graph(dictionary, frozenset(anchors.words))
-    tell("definitions read")
+    step()
     absorbed = absorb(graph, anchors)
     base = base_rate(absorbed)
     senses = compositions(absorbed, base)
-    tell("walk solved")
+    step()
     units = _Units()
     for entry, weights in zip(dictionary.entries, senses, strict=True):
         units.add("sense", entry.key, entry.ref, entry.origin, "walk", 0, weights)
     sense_ids = units.ids.copy()
     word_senses = _add_words(units, dictionary, senses)
-    tell("words composed")
+    step()
     if tokens is not None:
         facts = facts | _add_tokens(units, tokens, dictionary)
-    tell("tokens composed")
+    step()
     facts = facts | {
         "base_rate": json.dumps([round(float(b), 8) for b in base]),
         "relation_types": json.dumps(list(RELATION_WEIGHTS)),
+        "anchor_keep": str(KEEP),
     }
     with building(database, "genome", **facts) as db:
         units.write(db)
@@ -77,7 +76,7 @@ def build_genome(
             sorted((form, pos, lemma) for (form, pos), found in dictionary.irregular.items() for lemma in found),
         )
         _write_walk(db, graph, anchors.senses, anchors.words, absorbed, sense_ids)
-    tell("written")
+    step()
 
 
 class _Units:

@@ -9,7 +9,6 @@ import apsw
 from genome.decompose import queries
 from genome.decompose.decomposition import Chain, Link
 from genome.decompose.queries import WalkRow
-from genome.decompose.walk import KEEP
 
 CHAINS = 4
 EXPANSIONS = 60
@@ -38,6 +37,7 @@ def chains_to(db: apsw.Connection, start: int, primitive: int, define: Define) -
     total = float(first.absorbed[primitive - 1])
     if total <= 0:
         return []
+    keep, relations = queries.walk_facts(db)
     rows = {first.sense: first}
     tie = count()
     open_ways: list[_Way] = [(-total, next(tie), 1.0, first.sense, ())]
@@ -49,10 +49,10 @@ def chains_to(db: apsw.Connection, start: int, primitive: int, define: Define) -
         row = rows[sense]
         on = 1.0
         if row.primitive is not None:
-            on = KEEP
+            on = keep
             if row.primitive == primitive:
-                found.append((mass * (1 - KEEP), way))
-        for probability, link, target in _steps(db, row, primitive, rows):
+                found.append((mass * (1 - keep), way))
+        for probability, link, target in _steps(db, row, primitive, rows, relations):
             reached = mass * on * probability
             if target is None:
                 found.append((reached, (*way, link)))
@@ -68,12 +68,13 @@ def chains_to(db: apsw.Connection, start: int, primitive: int, define: Define) -
     ]
 
 
-def _steps(db: apsw.Connection, row: WalkRow, primitive: int, rows: dict[int, WalkRow]):
+def _steps(
+    db: apsw.Connection, row: WalkRow, primitive: int, rows: dict[int, WalkRow], relations: list[str]
+) -> list[tuple[float, Link, int | None]]:
     """Probability, unnamed link and target of each step from a sense that can lead to the primitive.
 
     A target None means that the word itself ends the walk there. Targets are read into `rows`.
     """
-    relations = queries.relation_types(db)
     steps: list[tuple[float, Link, int | None]] = []
     for form, (_, share) in zip(queries.form_rows(db, row.words["form"].tolist()), row.words, strict=True):
         if form.primitive is not None:

@@ -149,10 +149,11 @@ def irregular_lemmas(db: apsw.Connection, form: str, pos: str) -> list[str]:
     return [lemma for (lemma,) in db.execute("SELECT lemma FROM form WHERE form = ? AND pos = ?", (form, pos))]
 
 
-def relation_types(db: apsw.Connection) -> list[str]:
-    """The names of the relations that the `walk` table numbers from 0."""
-    (told,) = _one(db, "SELECT value FROM meta WHERE key = ?", "relation_types")
-    return json.loads(told)
+def walk_facts(db: apsw.Connection) -> tuple[float, list[str]]:
+    """How much of an anchor's definition still speaks, and the names of the relations, numbered from 0."""
+    (keep,) = _one(db, "SELECT value FROM meta WHERE key = ?", "anchor_keep")
+    (types,) = _one(db, "SELECT value FROM meta WHERE key = ?", "relation_types")
+    return float(keep), json.loads(types)
 
 
 def _one(db: apsw.Connection, sql: str, value: object) -> tuple[Any, ...]:

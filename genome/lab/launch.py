@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from genome.workbench import Workbench
 
 TOUR = "00_tour.ipynb"
+DEFAULTS = Path(__file__).parent / "jupyter"
+"""A folder of Jupyter's configuration: settings of JupyterLab that a user has not chosen."""
 
 
 def lab(
@@ -57,8 +59,18 @@ def jupyter_command(folder: Path, *, port: int | None = None, browser: bool = Tr
 
 
 def jupyter_environment(home: Path) -> dict[str, str]:
-    """This process's environment, with the workbench's folder, and this Python's kernel before any other's."""
-    return {**os.environ, "GENOME_HOME": str(home.resolve()), "JUPYTER_PREFER_ENV_PATH": "1"}
+    """This process's environment, with the workbench's folder, and this Python's kernel before any other's.
+
+    JupyterLab's own questions (official news? a newer version?), which ask the network, get the answer no;
+    that is a default, and a user's own settings come before it.
+    """
+    configuration = [str(DEFAULTS), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    return {
+        **os.environ,
+        "GENOME_HOME": str(home.resolve()),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(configuration),
+    }
 
 
 def _become(command: list[str], folder: Path, environment: dict[str, str]) -> NoReturn:

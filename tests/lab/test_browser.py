@@ -165,6 +165,7 @@ def test_the_tour_runs_in_jupyterlab_and_its_widgets_answer(lab: Lab, page: "Pag
     page.keyboard.press("Enter")
     page.locator(".widget-interact [role=img][aria-label*='teacher']").wait_for()
 
+    assert page.locator(".Toastify__toast").all_inner_texts() == []  # no questions over the tour
     assert [url for url in asked if not url.startswith((lab.origin, "data:", "blob:"))] == []
 
 

@@ -45,6 +45,13 @@ def test_root_in_a_container_is_let_in(monkeypatch: pytest.MonkeyPatch, user: in
     assert ("--allow-root" in launch.jupyter_command(Path("notebooks"))) is told
 
 
+def test_jupyters_own_configuration_path_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "mine")
+    told = launch.jupyter_environment(tmp_path)["JUPYTER_CONFIG_PATH"]
+    assert told == f"{launch.DEFAULTS}{os.pathsep}mine"
+    assert (launch.DEFAULTS / "labconfig" / "default_setting_overrides.json").is_file()
+
+
 def test_an_edited_notebook_is_told_of(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import apsw
 import jax.numpy as jnp
@@ -94,6 +95,7 @@ class LanguageModel:
         self._stored = tuple(Access(name, t.name, 0, t.row_count, t.size_bytes, "disk") for t in used)
         self._resident = tuple(access._replace(source="memory") for access in self._stored)
         self._params: llama.Params | None = None
+        self._loading = Lock()
 
     def close(self) -> None:
         """Gives the weights' memory back; the next `generate` would read them again."""
@@ -177,10 +179,11 @@ class LanguageModel:
             fed = [token]
 
     def _loaded(self) -> llama.Params:
-        if self._params is None:
-            self._params = load(self._db, self._shape)
-            self._journal.record(self._stored)
-        return self._params
+        with self._loading:
+            if self._params is None:
+                self._params = load(self._db, self._shape)
+                self._journal.record(self._stored)
+            return self._params
 
     def _read(self, params: llama.Params, tokens: list[int], start: int, cache: llama.Cache):
         """Feeds tokens in pieces; what `llama.advance` says after the last one."""

@@ -68,20 +68,18 @@ def find_tokens(
     Raises:
         Error: none or several of the four, an empty text, or a limit below 0.
     """
-    given = {
-        k: v
-        for k, v in (("exact", exact), ("prefix", prefix), ("contains", contains), ("ids", ids))
-        if v is not None
-    }
-    if len(given) != 1:
-        raise Error(f"wanted one of exact, prefix, contains or ids, got {', '.join(given) or 'none'}")
+    texts = (("exact", exact), ("prefix", prefix), ("contains", contains))
+    given = [(how, text) for how, text in texts if text is not None]
+    named = [how for how, _ in given] + ["ids"] * (ids is not None)
+    if len(named) != 1:
+        raise Error(f"wanted one of exact, prefix, contains or ids, got {', '.join(named) or 'none'}")
     if limit is not None and limit < 0:
         raise Error(f"the limit is {limit}; wanted 0 or more")
     if ids is not None:
         sql, values = "WHERE id IN (SELECT value FROM json_each(?))", (json.dumps([int(i) for i in ids]),)
     else:
-        ((how, text),) = given.items()
-        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)  # type: ignore[arg-type]
+        ((how, text),) = given
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         if not raw:
             raise Error("the text to look for is empty; wanted at least one character")
         sql, values = _by_bytes(how, raw)

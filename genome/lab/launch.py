@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from genome.workbench import Workbench
 
 TOUR = "00_tour.ipynb"
+OPENED = f"/lab/tree/{TOUR}"
+"""What the browser opens, and what is printed for those who open it themselves."""
 DEFAULTS = Path(__file__).parent / "jupyter"
 """A folder of Jupyter's configuration: settings of JupyterLab that a user has not chosen."""
 
@@ -48,7 +50,13 @@ def jupyter_command(folder: Path, *, port: int | None = None, browser: bool = Tr
 
     JupyterLab refuses root until it is told otherwise; in a container root is the only user there is.
     """
-    command = [sys.executable, "-m", "jupyterlab", str(folder / TOUR), f"--ServerApp.root_dir={folder}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--ServerApp.root_dir={folder}",
+        f"--LabApp.default_url={OPENED}",
+    ]
     if port is not None:
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if not browser:

@@ -170,6 +170,8 @@ class Envelope:
     def decompose(self, text: str) -> "Decomposition":
         """The 65 weights and the genome ID of a word (as written, in other case, inflected) or of a sense's key.
 
+        A text of several words has the mean of those that say something, and a path, but no leaf of its own.
+
         Raises:
             NotFoundError: the genome database does not have it; the text names words spelled alike.
             Error: no genome database goes with this envelope.

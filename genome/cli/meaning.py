@@ -10,7 +10,9 @@ _SHOWN = 6
 def add_commands(add: Add) -> None:
     """Adds them to the parser."""
     decompose = add("decompose", "decompose words into the 65 primitives", "genome decompose mother kill --json")
-    decompose.add_argument("texts", metavar="TEXT", nargs="+", help="a word, or words that a dictionary has as one")
+    decompose.add_argument(
+        "texts", metavar="TEXT", nargs="+", help="a word, a sense (mother.n.01), or a text: the mean of its words"
+    )
     decompose.add_argument("--explain", action="store_true", help="show the definitions walked through")
     add_json(decompose)
     decompose.set_defaults(run=_decompose)

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genome.ids import GenomeID
 from genome.primitives import KEYS
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,11 @@ class Decomposition:
     Attributes:
         text: what was asked.
         label: the unit that was found: the word as the dictionary spells it, or a sense's key.
-        kind: word, sense or token.
-        id: its genome ID.
+        kind: word, sense, token, or text for several words.
+        id: its genome ID; that of a text is a path, which no unit has.
         weights: (65,) float32, non-negative, sum 1, in the order of the primitives.
         source: the method and the database that it comes from: `senses of wordnet`.
-        senses: what a word is mixed from, the largest share first.
+        senses: what it is mixed from, the largest share first: a word's senses, a text's words.
     """
 
     text: str
@@ -103,7 +107,7 @@ class Decomposition:
     source: str
     senses: tuple[SenseShare, ...]
     _explain: Callable[[int], Explanation] = field(repr=False)
-    _near: Callable[[int], object] = field(repr=False)
+    _near: Callable[..., "pl.DataFrame"] = field(repr=False)
     _display: Callable[[object], str] | None = field(default=None, repr=False)
 
     @property
@@ -121,9 +125,16 @@ class Decomposition:
         """The chains of definitions that lead to the leading primitives, with the share that each carries."""
         return self._explain(primitives)
 
-    def neighbours(self, k: int = 10) -> object:
-        """The k units of the same kind nearest in meaning, as a Polars frame: label, similarity, path, id."""
-        return self._near(k)
+    def neighbours(self, k: int = 10, kind: str | None = None) -> "pl.DataFrame":
+        """The k units nearest in meaning, of its own kind (words for a text) or of another; itself left out.
+
+        Returns:
+            label, similarity (cosine of the weights' square roots, 0..1), path, id, kind, origin, frequency.
+
+        Raises:
+            Error: k is not from 1 to 1000, or the kind is none.
+        """
+        return self._near(k, kind=kind)
 
     def as_json(self) -> dict[str, object]:
         """What `genome decompose --json` prints for it: text, id, path, the 65 weights by key, source."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import apsw
 import numpy as np
 
-from genome.decompose import queries
+from genome.decompose import addresses, queries
 from genome.decompose.anchors import exponents
 from genome.decompose.decomposition import Chain, Decomposition, Explanation, Reason, SenseShare
 from genome.decompose.dictionary import CLOSED_CLASS
 from genome.decompose.explain import CHAINS, chains_to
+from genome.decompose.glosses import function_words
 from genome.decompose.lexicon import definition_of
 from genome.decompose.queries import Unit
 from genome.decompose.word_shares import EXPONENT_SHARE
@@ -103,17 +104,45 @@ class GenomeSpace:
     # Compositions
 
     def decompose(self, text: str) -> Decomposition:
-        """The composition of a word or a sense.
+        """The composition of a word, of a sense, or of a text: the mean of its words that say something.
 
         Raises:
-            NotFoundError: the dictionary does not have it.
+            NotFoundError: the dictionary does not have it, or none of the text's words.
         """
+        if self.find(text) is None and len(text.split()) > 1 and (words := split_words(text)):
+            return self._mean(text, words)
         return self._decomposition(text, self._require(text))
 
+    def _mean(self, text: str, words: list[str]) -> Decomposition:
+        """The composition of several words; its ID has a path, but no leaf: a text is no stored unit."""
+        said = [word for word in words if word.lower() not in function_words().silent] or words
+        units = [unit for word in said if (unit := self.find(word)) is not None]
+        if not units:
+            raise NotFoundError(f"no word of {text!r} is in the genome database")
+        parts = np.stack([self._weights(unit) for unit in units])
+        weights = parts.mean(0)
+        shares = tuple(
+            SenseShare(unit.label, f"a word of the text ({unit.origin})", 1 / len(units)) for unit in units
+        )
+
+        def explain(primitives: int) -> Explanation:
+            reasons = []
+            for index in _leading(weights, primitives):
+                carried = parts[:, index] / parts[:, index].sum()
+                order = np.argsort(-carried, kind="stable")[:CHAINS]
+                chains = [Chain(float(carried[n]), units[n].label, "a word of the text", ()) for n in order]
+                reasons.append(
+                    Reason(KEYS[index], float(weights[index]), tuple(c for c in chains if c.share > 0.005))
+                )
+            return Explanation(text, tuple(reasons), self._display)
+
+        identity = GenomeID.pack(addresses.path(weights))
+        source = f"mean of {len(units)} of {len(words)} words"
+        near = partial(self._near, weights, unit=None)
+        return Decomposition(text, text, "text", identity, weights, source, shares, explain, near, self._display)
+
     def _decomposition(self, text: str, unit: Unit) -> Decomposition:
-        weights = queries.composition(self._db, unit.id)
-        if weights is None:
-            raise Error(f"{text!r} is structure ({GenomeID(unit.id).path}) and has no composition")
+        weights = self._weights(unit)
         senses = tuple(
             SenseShare(sense.label, self._define(sense.origin, sense.ref), share)
             for sense, share in queries.senses_of_word(self._db, unit.id)
@@ -121,8 +150,14 @@ class GenomeSpace:
         source = f"{_METHODS[unit.method]} {unit.origin}"
         return Decomposition(
             text, unit.label, unit.kind, GenomeID(unit.id), weights, source, senses,
-            partial(self._explain, text, unit, weights), lambda k: self._near(weights, k, unit), self._display,
+            partial(self._explain, text, unit, weights), partial(self._near, weights, unit=unit), self._display,
         )  # fmt: skip
+
+    def _weights(self, unit: Unit) -> np.ndarray:
+        weights = queries.composition(self._db, unit.id)
+        if weights is None:
+            raise Error(f"{unit.label!r} is structure ({GenomeID(unit.id).path}) and has no composition")
+        return weights
 
     def decompose_text(self, text: str) -> "pl.DataFrame":
         """One row a word: word, unit, id, path, leading, weight, weights (65); null where it is not known."""
@@ -154,20 +189,19 @@ class GenomeSpace:
             NotFoundError: the dictionary does not have the text.
             Error: k is not from 1 to 1000, or the kind is none.
         """
-        unit = self._require(text)
-        weights = queries.composition(self._db, unit.id)
-        assert weights is not None  # words and senses have one
-        return self._near(weights, k, unit, kind)
+        return self.decompose(text).neighbours(k, kind)
 
-    def _near(self, weights: np.ndarray, k: int, unit: Unit, kind: str | None = None) -> "pl.DataFrame":
+    def _near(self, weights: np.ndarray, k: int, *, unit: Unit | None, kind: str | None) -> "pl.DataFrame":
+        """The units nearest to some weights, without `unit`, whose kind is that of the others unless told."""
         import polars as pl
 
-        kind = kind or unit.kind
+        kind = kind or (unit.kind if unit else "word")
+        own = unit.id if unit else None
         if not 1 <= k <= 1000:
             raise Error(f"k is a number of neighbours from 1 to 1000, got {k}")
         if kind not in ("word", "sense", "token"):
             raise Error(f"a kind of unit is word, sense or token, got {kind!r}")
-        near = [(u, s) for u, s in queries.nearest(self._db, weights, k + 1, kind) if u.id != unit.id][:k]
+        near = [(u, s) for u, s in queries.nearest(self._db, weights, k + 1, kind) if u.id != own][:k]
         frame = _frame([u for u, _ in near])
         similarity = pl.Series("similarity", [s for _, s in near], pl.Float64)
         return frame.with_columns(similarity).select(
@@ -177,11 +211,10 @@ class GenomeSpace:
     # Reasons
 
     def _explain(self, text: str, unit: Unit, weights: np.ndarray, primitives: int) -> Explanation:
-        order = [int(i) for i in np.argsort(-weights, kind="stable")[:primitives] if weights[i] > 0]
         senses = queries.senses_of_word(self._db, unit.id) if unit.kind == "word" else [(unit, 1.0)]
         prime = exponents().get(unit.label.lower()) if unit.kind == "word" else None
         reasons = []
-        for index in order:
+        for index in _leading(weights, primitives):
             chains: list[Chain] = []
             own = 1.0
             if index == prime:
@@ -190,8 +223,7 @@ class GenomeSpace:
             if prime is not None:
                 own = 1 - EXPONENT_SHARE
             for sense, share in senses:
-                part = queries.composition(self._db, sense.id)
-                carried = own * share * float(part[index]) / float(weights[index]) if part is not None else 0.0
+                carried = own * share * float(self._weights(sense)[index]) / float(weights[index])
                 if carried < 0.01:
                     continue
                 found = chains_to(self._db, sense.id, index + 1, self._define)
@@ -203,6 +235,11 @@ class GenomeSpace:
     def _define(self, origin: str, ref: int) -> str:
         lexicon = self._lexicons.get(origin)
         return definition_of(lexicon, ref) if lexicon is not None else ""
+
+
+def _leading(weights: np.ndarray, count: int) -> list[int]:
+    """The indices of the weightiest primitives, as many as have any weight."""
+    return [int(i) for i in np.argsort(-weights, kind="stable")[:count] if weights[i] > 0]
 
 
 def _at_most_one(chains: list[Chain]) -> list[Chain]:

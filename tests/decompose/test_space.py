@@ -59,11 +59,23 @@ def test_words_are_found_as_people_write_them(envelope, text, label):
     assert envelope.decompose(text).label == label
 
 
-@pytest.mark.parametrize("text", ["", " ", "zzxqv", "mother.n.99", "'; DROP TABLE unit; --", "x" * 10_000, "\x00"])
+@pytest.mark.parametrize("text", ["", " ", "zzxqv", "mother.n.99", "'; zzxqv zzqvx; --", "x" * 10_000, "\x00"])
 def test_nonsense_is_one_line(envelope, text):
     with pytest.raises(NotFoundError) as error:
         envelope.decompose(text)
     assert "\n" not in str(error.value)
+
+
+def test_a_text_is_the_mean_of_its_words(envelope):
+    """`the` says nothing and does not count; a word that nobody knows is left out and said so."""
+    told = envelope.decompose("the old teacher zzxqv")
+    parts = [envelope.decompose(word).weights for word in ("old", "teacher")]
+    assert told.weights == pytest.approx(np.mean(parts, axis=0), abs=1e-6)
+    assert told.source == "mean of 2 of 4 words"
+    assert told.id.leaf == 0
+    assert told.neighbours(3).height == 3
+    for reason in told.explain().reasons:
+        assert sum(chain.share for chain in reason.chains) + reason.rest == pytest.approx(1, abs=1e-6)
 
 
 def test_a_misspelling_is_helped(envelope):

@@ -13,7 +13,7 @@ from genome.primitives import PRIMITIVES
 
 PITCH, GAP = 12, 6
 BARS_HEIGHT, LABELS_HEIGHT, HEAD_HEIGHT = 84, 78, 14
-LEADING = 5
+LEADING, LEAST = 5, 0.01
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Bar:
     y: float
     height: float
     leading: bool
+    labelled: bool
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,25 @@ class Spectrum:
 
 
 def spectrum(unit: str, weights: np.ndarray) -> Spectrum:
-    """The columns of 65 weights, the highest as high as the drawing allows, the leading five labelled.
+    """The columns of 65 weights, the highest as high as the drawing allows, the leading five of 1 % and more told by name.
 
     Args:
         unit: what the weights belong to, for the text.
         weights: (65,), non-negative, sum 1.
     """
     top, order = float(weights.max()), np.argsort(-weights, kind="stable")
-    leading = {int(i) for i in order[:LEADING] if weights[i] > 0}
+    leading = {int(i) for i in order[:LEADING] if weights[i] >= LEAST}
     bars, x = [], 0.0
     for i, primitive in enumerate(PRIMITIVES):
         if i and primitive.category != PRIMITIVES[i - 1].category:
             x += GAP
         height = round(BARS_HEIGHT * float(weights[i]) / top, 2) if top > 0 else 0.0
+        # A number is wider than its column: beside a higher one it would stand inside that.
+        labelled = i in leading and weights[i] >= max(weights[max(0, i - 1) : i + 2])
         bars.append(
             Bar(
                 primitive.key, primitive.prime, primitive.category, percent(weights[i]), colour(primitive.key),
-                x, HEAD_HEIGHT + BARS_HEIGHT - height, height, i in leading,
+                x, HEAD_HEIGHT + BARS_HEIGHT - height, height, i in leading, bool(labelled),
             )
         )  # fmt: skip
         x += PITCH

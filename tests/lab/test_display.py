@@ -43,7 +43,7 @@ def mother() -> Decomposition:
     return Decomposition(
         "mother", "mother", "word", GenomeID.pack(["SOMEONE", "LIVE"], 5), weights(), "senses of wordnet",
         (SenseShare("mother.n.01", "a woman who has given birth", 0.97), SenseShare("mother.n.09", "rare", 0.004)),
-        lambda primitives: Explanation("mother", (reason, Reason("LIVE", 0.25, ()))), lambda k: near, display,
+        lambda primitives: Explanation("mother", (reason, Reason("LIVE", 0.25, ()))), lambda k, kind=None: near, display,
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def test_the_steps_of_a_generation_show_as_coloured_text() -> None:
     assert r"'\n'" in text(html)
 
 
-def test_a_spectrum_labels_its_leading_five() -> None:
+def test_a_spectrum_names_its_leading_five() -> None:
     row = np.zeros(65, np.float32)
     row[[3, 9, 20, 30, 40, 50]] = 0.3, 0.25, 0.2, 0.1, 0.1, 0.05
     drawn = spectrum("x", row)
@@ -160,6 +160,12 @@ def test_a_spectrum_labels_its_leading_five() -> None:
     assert drawn.bars[3].y == 14  # the highest touches the head line
     assert drawn.bars[3].height == 84
     assert drawn.bars[20].height == pytest.approx(84 * 0.2 / 0.3, abs=0.01)
+
+
+def test_no_number_stands_inside_a_higher_bar() -> None:
+    row = np.zeros(65, np.float32)
+    row[[3, 4, 20]] = 0.2, 0.5, 0.3
+    assert [i for i, bar in enumerate(spectrum("x", row).bars) if bar.labelled] == [4, 20]
 
 
 def test_a_spectrum_of_nothing_has_no_bars() -> None:

@@ -20,9 +20,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     try:
         from genome.server import serve
     except ModuleNotFoundError as error:
-        if error.name not in ("anyio", "starlette", "uvicorn"):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("anyio", "starlette", "uvicorn"):
             raise
-        raise Error(f"{error.name} is not installed; `pip install 'token-genome[serve]'` brings it") from error
+        raise Error(f"{missing} is not installed; `pip install 'token-genome[serve]'` brings it") from error
     serve(workbench(arguments), arguments.host, arguments.port)
 
 

@@ -1,0 +1,184 @@
+"""What Ollama's own client gets is what the workbench gives."""
+
+import re
+from pathlib import Path
+
+import pytest
+from ollama import ResponseError
+
+from genome import __version__
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text("utf-8")
+PROMPT = "The capital of France is"
+QUESTION = [{"role": "user", "content": "Name a colour."}]
+GREEDY = {"temperature": 0, "num_predict": 12}
+
+
+@pytest.fixture(scope="module")
+def raw_text(envelope) -> str:
+    return text_of(envelope, PROMPT)
+
+
+@pytest.fixture(scope="module")
+def chat_text(envelope) -> str:
+    return text_of(envelope, envelope.chat(QUESTION))
+
+
+def text_of(envelope, prompt, count: int = 12) -> str:
+    return "".join(step.text for step in envelope.generate(prompt, max_tokens=count, temperature=0))
+
+
+def test_a_raw_prompt(client, envelope, raw_text):
+    told = client.generate("smollm2", PROMPT, raw=True, options=GREEDY)
+    assert told.response == raw_text
+    assert (told.model, told.done, told.done_reason) == ("smollm2", True, "length")
+    assert (told.prompt_eval_count, told.eval_count) == (len(envelope.encode(PROMPT)), 12)
+
+
+def test_a_prompt_in_the_chat_template_with_and_without_system(client, envelope, chat_text):
+    question = QUESTION[0]["content"]
+    assert client.generate("smollm2", question, options=GREEDY).response == chat_text
+    system = {"role": "system", "content": "You speak like a pirate."}
+    wanted = text_of(envelope, envelope.chat([system, *QUESTION]))
+    assert client.generate("smollm2", question, system=system["content"], options=GREEDY).response == wanted
+    assert client.chat("smollm2", [system, *QUESTION], options=GREEDY).message.content == wanted
+
+
+def test_chat(client, chat_text):
+    told = client.chat("smollm2:latest", QUESTION, options=GREEDY)
+    assert (told.message.role, told.message.content) == ("assistant", chat_text)
+    assert told.model == "smollm2:latest"
+
+
+def test_a_conversation(client, envelope):
+    spoken = [*QUESTION, {"role": "assistant", "content": "Blue."}, {"role": "user", "content": "Another one."}]
+    wanted = text_of(envelope, envelope.chat(spoken))
+    assert client.chat("smollm2", spoken, options=GREEDY).message.content == wanted
+
+
+def test_pieces_join_to_the_whole(client, raw_text, chat_text):
+    parts = list(client.generate("smollm2", PROMPT, raw=True, stream=True, options=GREEDY))
+    assert "".join(part.response for part in parts) == raw_text
+    assert [part.done for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert len(parts) > 5
+    parts = list(client.chat("smollm2", QUESTION, stream=True, options=GREEDY))
+    assert "".join(part.message.content for part in parts) == chat_text
+    assert parts[-1].done_reason == "length"
+
+
+def test_times_are_measured(client):
+    """All are nanoseconds; loading, prompt and answer happen one after the other within the whole."""
+    told = client.generate("smollm2", PROMPT, raw=True, options=GREEDY)
+    parts = (told.load_duration, told.prompt_eval_duration, told.eval_duration)
+    assert min(parts) > 0
+    assert sum(parts) <= told.total_duration < 60e9
+
+
+def test_characters_of_several_tokens_stay_whole(client, envelope):
+    """A prompt that the model goes on with in signs of more than one token each."""
+    prompt, options = "🙂🙃 日本語 🙂🙃 日本語 🙂🙃", {"temperature": 0, "num_predict": 24}
+    parts = list(client.generate("smollm2", prompt, raw=True, stream=True, options=options))
+    joined = "".join(part.response for part in parts)
+    assert joined == text_of(envelope, prompt, 24)
+    assert any(ord(sign) > 0x7F for sign in joined)
+
+
+def test_a_stop_string_ends_the_answer(client, raw_text):
+    stop = raw_text.split()[-1]
+    for stops in (stop, ["no such text", stop]):
+        told = client.generate("smollm2", PROMPT, raw=True, options={**GREEDY, "stop": stops})
+        assert told.response == raw_text[: raw_text.index(stop)]
+        assert told.done_reason == "stop"
+
+
+def test_an_end_token_ends_the_answer(client, envelope):
+    """The model repeats a conversation's turn and ends it; no limit is set."""
+    spoken = [{"role": "user", "content": "Say only: yes"}, {"role": "assistant", "content": "yes"}] * 4
+    spoken.append({"role": "user", "content": "Say only: yes"})
+    told = client.chat("smollm2", spoken, options={"temperature": 0})
+    steps = list(envelope.generate(envelope.chat(spoken), max_tokens=200, temperature=0))
+    assert steps[-1].token in envelope.tokenizer.ends
+    assert told.message.content == "".join(step.text for step in steps)
+    assert (told.done_reason, told.eval_count) == ("stop", len(steps))
+
+
+def test_the_same_seed_gives_the_same_text(client, envelope):
+    options = {"seed": 7, "num_predict": 8, "temperature": 1.2, "top_k": 50, "top_p": 0.95}
+    first, second = (client.generate("smollm2", PROMPT, raw=True, options=options).response for _ in range(2))
+    sampling = {"temperature": 1.2, "top_k": 50, "top_p": 0.95, "seed": 7}
+    assert first == second == "".join(s.text for s in envelope.generate(PROMPT, max_tokens=8, **sampling))
+
+
+def test_models_are_listed_and_shown(client, workbench):
+    (listed,) = client.list().models
+    path = workbench.path("smollm2")
+    assert (listed.model, listed.size) == ("smollm2:latest", path.stat().st_size)
+    assert listed.digest == workbench.info("smollm2")["checksum"]
+    assert (listed.details.family, listed.details.parameter_size) == ("llama", "134.52M")  # its model card: 135M
+    assert listed.details.quantization_level == "Q4_1"
+    shown = client.show("smollm2")
+    assert "<|im_start|>" in shown.template
+    assert shown.modelinfo["llama.context_length"] == 8192
+    assert shown.capabilities == ["completion"]
+    assert shown.license == "Apache-2.0"
+
+
+def test_loading_and_unloading(client, until):
+    assert client.generate("smollm2").done_reason == "load"
+    (held,) = client.ps().models
+    assert (held.model, held.context_length) == ("smollm2:latest", 8192)
+    assert client.chat("smollm2", [], keep_alive=0).done_reason == "unload"
+    assert list(client.ps().models) == []
+    client.chat("smollm2", keep_alive="300ms")
+    assert len(client.ps().models) == 1
+    until(lambda: not client.ps().models)
+    assert client.generate("smollm2", PROMPT, raw=True, options=GREEDY, keep_alive=-1).eval_count == 12
+    assert client.ps().models[0].expires_at.year > 2100
+
+
+@pytest.mark.parametrize("name", ["llama9", "smollm2:7b", "wordnet", "../smollm2", "Smollm2"])
+def test_an_unknown_model_is_404(client, name):
+    for ask in (
+        lambda: client.generate(name, "x"),
+        lambda: list(client.generate(name, "x", stream=True)),
+        lambda: client.chat(name, QUESTION),
+        lambda: client.show(name),
+    ):
+        with pytest.raises(ResponseError, match="not found") as refused:
+            ask()
+        assert refused.value.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.embed("smollm2", "x"),
+        lambda client: client.embeddings("smollm2", "x"),
+        lambda client: client.pull("llama3"),
+        lambda client: client.push("smollm2"),
+        lambda client: client.create("mine", from_="smollm2"),
+        lambda client: client.copy("smollm2", "mine"),
+        lambda client: client.delete("smollm2"),
+        lambda client: client.create_blob(__file__),
+    ],
+)
+def test_what_is_not_served_is_501(client, ask):
+    with pytest.raises(ResponseError) as refused:
+        ask(client)
+    assert refused.value.status_code == 501
+    assert refused.value.error.startswith(("embeddings are not served", "this server changes no model"))
+
+
+def test_the_readme_s_example(url, capsys):
+    found = re.search(r"^## Serve it\n.*?^```python\n(.*?)^```", README, re.M | re.S)
+    assert found
+    exec(found[1].replace("http://127.0.0.1:11434", url), names := {})
+    names["client"].close()
+    assert capsys.readouterr().out == " Paris.\n\nThe answer is:"
+    assert "` Paris.`, and `The answer is:` two lines below" in README
+
+
+def test_probes(http):
+    assert http.get("/").text == "Ollama is running"
+    assert http.head("/").status_code == 200
+    assert http.get("/api/version").json() == {"version": __version__}

@@ -45,7 +45,7 @@ class Spectrum:
 
 
 def spectrum(unit: str, weights: np.ndarray) -> Spectrum:
-    """The columns of 65 weights, the highest as high as the drawing allows, the leading five of 1 % and more told by name.
+    """The columns of 65 weights, the highest as high as the drawing allows; the leading five stand out.
 
     Args:
         unit: what the weights belong to, for the text.

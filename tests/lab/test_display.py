@@ -43,7 +43,8 @@ def mother() -> Decomposition:
     return Decomposition(
         "mother", "mother", "word", GenomeID.pack(["SOMEONE", "LIVE"], 5), weights(), "senses of wordnet",
         (SenseShare("mother.n.01", "a woman who has given birth", 0.97), SenseShare("mother.n.09", "rare", 0.004)),
-        lambda primitives: Explanation("mother", (reason, Reason("LIVE", 0.25, ()))), lambda k, kind=None: near, display,
+        lambda primitives: Explanation("mother", (reason, Reason("LIVE", 0.25, ()))),
+        lambda k, kind=None: near, display,
     )  # fmt: skip
 
 

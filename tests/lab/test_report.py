@@ -1,4 +1,9 @@
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +156,32 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
     with pytest.raises(Error, match=told):
         report(write("open('ran', 'w').close()"), output=tmp_path / output)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
+def test_ctrl_c_ends_the_kernel_too_and_leaves_nothing(write: Write, tmp_path: Path) -> None:
+    path = write("import os, time\nopen('running', 'w').write(str(os.getpid()))\ntime.sleep(600)")
+    command = [sys.executable, "-m", "genome", "report", str(path), "-o", str(tmp_path / "out.html")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    running = tmp_path / "running"
+    _wait(lambda: running.exists() and running.read_text() != "", seconds=60)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "")
+    _wait(lambda: not _alive(int(running.read_text())), seconds=30)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["running", "small.ipynb"]
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

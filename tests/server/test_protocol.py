@@ -7,7 +7,12 @@ import time
 import httpx
 import pytest
 
-LONG = {"model": "smollm2", "prompt": "Once upon a time", "raw": True, "options": {"num_predict": 3000, "temperature": 0}}
+LONG = {
+    "model": "smollm2",
+    "prompt": "Once upon a time",
+    "raw": True,
+    "options": {"num_predict": 3000, "temperature": 0},
+}
 SHORT = {"model": "smollm2", "prompt": "Hello", "raw": True, "stream": False, "options": {"num_predict": 1}}
 AT_ONCE_S = 10
 """LONG takes a minute and more; whoever has not to wait for its end is answered in a fraction of this."""
@@ -111,6 +116,26 @@ def test_one_generation_at_a_time_and_others_are_answered_meanwhile(http, url):
     assert last["eval_count"] == 60
     assert last["done"]
     assert done["second"] > done["first"] - 0.2  # the first one's last line and the second's answer cross
+
+
+def test_a_long_prompt_stops_nobody_else(http, url):
+    """While it is read, which yields nothing for a while, other questions are answered at once."""
+    told: list[httpx.Response] = []
+
+    def read() -> None:
+        told.append(httpx.post(f"{url}/api/generate", json={**SHORT, "prompt": "word " * 1200}, timeout=60))
+
+    http.post("/api/generate", json=SHORT)  # the model is in memory
+    reading = threading.Thread(target=read)
+    reading.start()
+    slowest_s = 0.0
+    while reading.is_alive():
+        begun = time.monotonic()
+        assert http.get("/api/version").status_code == 200
+        slowest_s = max(slowest_s, time.monotonic() - begun)
+        time.sleep(0.005)
+    took_s = told[0].json()["prompt_eval_duration"] / 1e9
+    assert slowest_s < took_s / 2
 
 
 def test_a_client_that_goes_away_while_it_waits(http, url):

@@ -123,7 +123,7 @@ def test_a_long_prompt_stops_nobody_else(http, url):
     told: list[httpx.Response] = []
 
     def read() -> None:
-        told.append(httpx.post(f"{url}/api/generate", json={**SHORT, "prompt": "word " * 1200}, timeout=60))
+        told.append(httpx.post(f"{url}/api/generate", json={**SHORT, "prompt": "word " * 250}, timeout=60))
 
     http.post("/api/generate", json=SHORT)  # the model is in memory
     reading = threading.Thread(target=read)

@@ -132,6 +132,30 @@ class Workbench:
             path = Path(what).expanduser()
             return self._pull_file(path, _valid(name) if name else _safe(path.stem), told)
 
+    def export(self, name: str, file: Path | str, *, force: bool = False, progress: Progress | None = None) -> Path:
+        """Writes the file that a model came from, byte for byte.
+
+        Args:
+            name: of a model database.
+            file: to write; it appears whole, and only if its SHA-256 is the source's.
+            force: replace a file that is there.
+            progress: told bytes.
+
+        Returns:
+            The file.
+
+        Raises:
+            NotFoundError: no database has that name, or no folder is there to write into.
+            DamagedError: the database does not hold the file's bytes any more.
+            Error: the database is no model, the file exists, or the disk is full or refuses.
+        """
+        from genome.model import export_gguf
+
+        path = Path(file).expanduser()
+        with self._progress(progress) as told:
+            export_gguf(self.path(name), path, force=force, progress=told)
+        return path
+
     def build_default(self, progress: Progress | None = None) -> list[str]:
         """Builds what the default workbench lacks, a database at a time, and gives the names of those built.
 

@@ -1,4 +1,4 @@
-"""The commands about databases as such: pull, list, info, verify."""
+"""The commands about databases as such: pull, export, list, info, verify."""
 
 import argparse
 from itertools import count
@@ -19,6 +19,15 @@ def add_commands(add: Add) -> None:
     pull.add_argument("--name", help="the database's name; else the source's, or the file's without .gguf")
     add_json(pull)
     pull.set_defaults(run=_pull)
+
+    export = add(
+        "export", "write the GGUF file that a model came from, byte for byte", "genome export smollm2 smollm2.gguf"
+    )
+    export.add_argument("name", metavar="NAME")
+    export.add_argument("file", metavar="FILE")
+    export.add_argument("--force", action="store_true", help="replace the file if it exists")
+    add_json(export)
+    export.set_defaults(run=_export)
 
     every = add("list", "list the databases of the workbench", "genome list")
     add_json(every)
@@ -45,6 +54,16 @@ def _pull(arguments: argparse.Namespace) -> None:
         print_json(bench.info(path.stem))
     else:
         print(f"{path.stem} {'was already there' if path.stem in before else 'is ready'}: {path}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    bench = workbench(arguments)
+    path = bench.export(arguments.name, arguments.file, force=arguments.force)
+    sha256, size = bench.info(arguments.name)["source_sha256"], path.stat().st_size
+    if arguments.json:
+        print_json({"name": arguments.name, "path": str(path), "size_bytes": size, "sha256": sha256})
+    else:
+        print(f"{path} is written: {size} bytes, SHA-256 {sha256}, the same as its source")
 
 
 def _list(arguments: argparse.Namespace) -> None:

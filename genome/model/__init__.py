@@ -1,4 +1,4 @@
-"""Language models that live in a database: import, tokenizer, weights, the JAX kernel, sampling.
+"""Language models that live in a database: import, export, tokenizer, weights, the JAX kernel, sampling.
 
 Each name is imported when it is asked for: the tokenizer needs no numpy, and only `LanguageModel` needs jax.
 """
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genome.model import queries
+    from genome.model.exporter import export_gguf
     from genome.model.generate import LanguageModel, Step
     from genome.model.importer import import_gguf
     from genome.model.tokenizer import Tokenizer
     from genome.model.weights import embedding_rows
 
-__all__ = ["LanguageModel", "Step", "Tokenizer", "embedding_rows", "import_gguf", "queries"]
+__all__ = ["LanguageModel", "Step", "Tokenizer", "embedding_rows", "export_gguf", "import_gguf", "queries"]
 
 _HOMES = {
     "LanguageModel": "generate", "Step": "generate", "Tokenizer": "tokenizer", "embedding_rows": "weights",
-    "import_gguf": "importer",
+    "export_gguf": "exporter", "import_gguf": "importer",
 }  # fmt: skip
 
 

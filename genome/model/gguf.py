@@ -1,4 +1,4 @@
-"""Reads a GGUF file: metadata, tensor descriptions, and tensor bytes through a memory map.
+"""The form of a GGUF file. Reads it: metadata, tensor descriptions, and tensor bytes through a memory map.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little endian. Every count
 and offset is compared with the size of the file before it is used, so that a truncated or hostile file costs
@@ -7,7 +7,7 @@ one line and no memory.
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
@@ -27,7 +27,9 @@ SCALARS = {
 }  # fmt: skip
 """Value types of a fixed size: number in the file -> name, `struct` code."""
 CODES = dict(SCALARS.values())
-_STRING, _ARRAY = 8, 9
+STRING, ARRAY = 8, 9
+VALUE_TYPES = {name: number for number, (name, _) in SCALARS.items()} | {"string": STRING, "array": ARRAY}
+"""Value types by name: the number in the file."""
 _DEEPEST_ARRAY = 16
 _MOST_DIMENSIONS = 8
 
@@ -65,11 +67,15 @@ class Array:
 
 @dataclass(frozen=True)
 class Field:
-    """One key of the metadata; `type` is the format's own name: uint32, string, array[int32]."""
+    """One key of the metadata; `type` is the format's own name: uint32, string, array[int32].
+
+    A number has the file's bytes in `raw`: some NaN cannot pass through Python's numbers.
+    """
 
     key: str
     type: str
     value: int | float | bytes | Array
+    raw: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,8 @@ class GGUF:
     alignment: int
     fields: dict[str, Field]
     tensors: tuple[TensorInfo, ...]
+    head_bytes: int
+    size_bytes: int
     _map: mmap.mmap
 
     @contextmanager
@@ -109,6 +117,18 @@ class GGUF:
         if hasattr(self._map, "madvise"):
             begin = tensor.offset // mmap.PAGESIZE * mmap.PAGESIZE
             self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+    def padding(self) -> Iterator[tuple[int, int]]:
+        """Begin and end of what belongs to nothing: between head, tensors, and the file's end; empty ones too."""
+        at = self.head_bytes
+        for begin, end in sorted((t.offset, t.offset + t.size_bytes) for t in self.tensors if t.size_bytes):
+            yield at, begin
+            at = end
+        yield at, self.size_bytes
+
+    def part(self, begin: int, end: int) -> bytes:
+        """The file's bytes from `begin` up to `end`."""
+        return self._map[begin:end]
 
     def text(self, key: str, default: str = "") -> str:
         """A string of the metadata, or the default where it is missing or no string."""
@@ -164,8 +184,37 @@ def _parse(path: Path, mapped: mmap.mmap) -> GGUF:
     cursor.expect(tensor_count, 24, "tensors")
     described = [cursor.tensor() for _ in range(tensor_count)]
     alignment = _alignment(path, fields)
-    start = -(-cursor.at // alignment) * alignment
-    return GGUF(path, version, alignment, fields, _placed(path, described, start, len(mapped)), mapped)
+    tensors = _placed(path, described, aligned(cursor.at, alignment), len(mapped))
+    return GGUF(path, version, alignment, fields, tensors, cursor.at, len(mapped), mapped)
+
+
+def aligned(place: int, alignment: int) -> int:
+    """The first multiple of the alignment at or after a place."""
+    return -(-place // alignment) * alignment
+
+
+def usual_end(head_bytes: int, data: Iterable[tuple[int, int]], alignment: int) -> int:
+    """Where a file ends: after its last tensor and what aligns a next one, or after a head without data.
+
+    Args:
+        head_bytes: size of header, metadata and tensor descriptions.
+        data: offset and size in bytes of each tensor.
+        alignment: in bytes.
+    """
+    end = max((offset + size for offset, size in data if size), default=0)
+    return aligned(end, alignment) if end else head_bytes
+
+
+def packed_text(text: bytes) -> bytes:
+    """A string as the file spells it: its length, its bytes."""
+    return struct.pack("<Q", len(text)) + text
+
+
+def packed(array: Array) -> bytes:
+    """An array as the file spells it: type and number of its elements, then these."""
+    parts = [struct.pack("<IQ", VALUE_TYPES[array.type], len(array)), array.raw]
+    parts += [packed_text(item) if isinstance(item, bytes) else packed(item) for item in array.items]
+    return b"".join(parts)
 
 
 def _alignment(path: Path, fields: dict[str, Field]) -> int:
@@ -240,13 +289,14 @@ class _Cursor:
         kind = self.scalar("I")
         if kind in SCALARS:
             type_name, code = SCALARS[kind]
+            begin = self.at
             value = self.scalar(code)
             if type_name == "bool" and value > 1:
                 raise DamagedError(f"{self.path}: {key} is a bool of value {value}; wanted 0 or 1")
-            return Field(key, type_name, value)
-        if kind == _STRING:
+            return Field(key, type_name, value, self.mapped[begin : self.at])
+        if kind == STRING:
             return Field(key, "string", self.string())
-        if kind == _ARRAY:
+        if kind == ARRAY:
             array = self.array(key, 1)
             return Field(key, f"array[{array.type}]", array)
         raise DamagedError(f"{self.path}: {key} has the value type {kind}; GGUF knows 0 to 12")
@@ -260,9 +310,9 @@ class _Cursor:
             raw = self.mapped[self.at : self.at + count * size]
             self.at += count * size
             return Array(type_name, raw=raw)
-        if kind == _STRING:
+        if kind == STRING:
             return Array("string", items=self.strings(key, count))
-        if kind == _ARRAY and depth < _DEEPEST_ARRAY:
+        if kind == ARRAY and depth < _DEEPEST_ARRAY:
             self.expect(count, 12, f"arrays of {key}")
             return Array("array", items=tuple(self.array(key, depth + 1) for _ in range(count)))
         raise DamagedError(f"{self.path}: {key} is an array of type {kind}, {depth} deep; GGUF knows types 0 to 12")
@@ -300,4 +350,7 @@ class _Cursor:
             raise DamagedError(
                 f"{self.path}: tensor {name!r} has rows of {columns}; {dtype} wants whole {elements}s"
             )
-        return TensorInfo(name, dtype, shape, offset, prod(shape[:-1]), columns // elements * size)
+        rows = prod(shape[:-1])
+        if rows >= 1 << 63:
+            raise DamagedError(f"{self.path}: tensor {name!r} has {rows} rows; wanted fewer than 2**63")
+        return TensorInfo(name, dtype, shape, offset, rows, columns // elements * size)

@@ -4,24 +4,26 @@ import hashlib
 import json
 import math
 import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
+import numpy as np
 
 from genome.db.blocks import write_rows
 from genome.db.build import building
 from genome.errors import DamagedError, Error
 from genome.model.bytelevel import unspelled
-from genome.model.gguf import CODES, GGUF, Array, Field, TensorInfo, reading
+from genome.model.gguf import CODES, GGUF, Array, Field, TensorInfo, packed, reading, usual_end
 from genome.progress import Progress, silent
 
-_TOKENS = "tokenizer.ggml.tokens"
-_TYPES = "tokenizer.ggml.token_type"
-_SCORES = "tokenizer.ggml.scores"
-_MERGES = "tokenizer.ggml.merges"
+TOKENS = "tokenizer.ggml.tokens"
+TYPES = "tokenizer.ggml.token_type"
+SCORES = "tokenizer.ggml.scores"
+MERGES = "tokenizer.ggml.merges"
+MOST_PADDING_BYTES = 1 << 20
 _NORMAL, _BYTE = 1, 6
+_TYPE_COLUMN = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"}
 
 
 def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **facts: str) -> None:
@@ -31,8 +33,8 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
         gguf: the file, version 2 or 3, little endian, in one part.
         database: the database's final name; what stands there is replaced when all is written.
         progress: told about bytes of tensors.
-        facts: rows of `meta`, such as source and licence. `source_sha256`, `architecture`, `alignment` and
-            `gguf_version` come from the file.
+        facts: rows of `meta`, such as source and licence. `source_sha256`, `architecture`, `alignment`,
+            `gguf_version` and, where it is unusual, `padding` come from the file.
 
     Raises:
         NotFoundError, DamagedError: the file is missing, no GGUF file, truncated or inconsistent.
@@ -49,14 +51,15 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
             "architecture": source.text("general.architecture", "unknown"),
             "alignment": str(source.alignment),
             "gguf_version": str(source.version),
+            **_padding(source),
         }
         tokens = _Tokens(source)
         with building(database, "model", **told) as db:
-            own_tables = {_TOKENS, _MERGES, *tokens.columns}
+            own_tables = {TOKENS, MERGES, *tokens.exact}
             db.executemany(
                 "INSERT INTO hyperparameter VALUES (?, ?, ?, ?)",
                 (
-                    (position, f.key, f.type, None if f.key in own_tables and _is_list(f) else _cell(f))
+                    (position, f.key, f.type, None if f.key in own_tables else _cell(f))
                     for position, f in enumerate(source.fields.values())
                 ),
             )
@@ -68,6 +71,24 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _padding(source: GGUF) -> dict[str, str]:
+    """The fact `padding`: the file's size and what stands between its parts, where that is not the usual zeros."""
+    odd, told = {}, 0
+    for begin, end in source.padding():
+        raw = source.part(begin, min(end, begin + MOST_PADDING_BYTES + 1))
+        if raw.strip(b"\0"):
+            odd[begin], told = raw.hex(), told + len(raw)
+        if max(len(raw), told) > MOST_PADDING_BYTES:
+            raise Error(
+                f"{source.path} has more than {MOST_PADDING_BYTES} bytes outside of tensors, at byte {begin}; "
+                "wanted one model and nothing else: convert it again"
+            )
+    usual = usual_end(source.head_bytes, ((t.offset, t.size_bytes) for t in source.tensors), source.alignment)
+    if not odd and source.size_bytes == usual:
+        return {}
+    return {"padding": json.dumps({"size_bytes": source.size_bytes, "bytes": odd})}
 
 
 def _number(source: GGUF, key: str) -> int:
@@ -108,10 +129,6 @@ def role_and_layer(name: str) -> tuple[str, int | None]:
     return name, None
 
 
-def _is_list(field: Field) -> bool:
-    return isinstance(field.value, Array)
-
-
 def _cell(field: Field) -> int | float | str | bytes:
     """A value as SQLite keeps it; the source's bytes where SQLite would change it."""
     value = field.value
@@ -119,11 +136,12 @@ def _cell(field: Field) -> int | float | str | bytes:
         try:
             return json.dumps(_plain(value), allow_nan=False)
         except ValueError:
-            return value.raw if value.raw else json.dumps(_plain(value))
+            return value.raw or packed(value)
     if isinstance(value, bytes):
         return _text(value)
-    changed = not -(1 << 63) <= value < 1 << 63 if isinstance(value, int) else not math.isfinite(value)
-    return struct.pack("<" + CODES[field.type], value) if changed else value
+    if isinstance(value, int):
+        return value if -(1 << 63) <= value < 1 << 63 else field.raw
+    return value if math.isfinite(value) and (value or math.copysign(1, value) > 0) else field.raw
 
 
 def _plain(array: Array) -> list:
@@ -144,30 +162,34 @@ def _text(raw: bytes) -> str | bytes:
 
 
 class _Tokens:
-    """The vocabulary: pieces, and the columns of numbers that belong to them."""
+    """The vocabulary: pieces, and the columns of numbers that belong to them.
+
+    `exact` names the columns whose every number the table `token` gives back as it is in the file.
+    """
 
     def __init__(self, source: GGUF) -> None:
-        self.pieces = _strings(source, _TOKENS)
-        self.columns = {
-            key: column for key in (_TYPES, _SCORES) if (column := self._column(source, key)) is not None
-        }
+        self.pieces = _strings(source, TOKENS)
+        columns = {key: array for key in (TYPES, SCORES) if (array := self._column(source, key)) is not None}
+        self.columns = {key: _plain_numbers(array.numbers()) for key, array in columns.items()}
+        self.exact = [key for key, array in columns.items() if key == TYPES or _is_exact(array.numbers())]
         self._byte_level = source.text("tokenizer.ggml.model") == "gpt2"
 
-    def _column(self, source: GGUF, key: str) -> list | None:
+    def _column(self, source: GGUF, key: str) -> Array | None:
         field = source.fields.get(key)
         if field is None:
             return None
-        if not isinstance(field.value, Array) or field.value.type in ("string", "array"):
+        wanted = _TYPE_COLUMN if key == TYPES else CODES.keys()
+        if not isinstance(field.value, Array) or field.value.type not in wanted:
             raise DamagedError(f"{source.path}: {key} is of type {field.type}; wanted an array of numbers")
         if len(field.value) != len(self.pieces):
             raise DamagedError(
                 f"{source.path}: {key} has {len(field.value)} numbers; wanted one a token, {len(self.pieces)}"
             )
-        return field.value.numbers().tolist()
+        return field.value
 
     def rows(self) -> Iterator[tuple[int, str | bytes, bytes, int, float | None]]:
-        types = self.columns.get(_TYPES)
-        scores = self.columns.get(_SCORES)
+        types = self.columns.get(TYPES)
+        scores = self.columns.get(SCORES)
         for number, raw in enumerate(self.pieces):
             kind = types[number] if types else _NORMAL
             piece = _text(raw)
@@ -184,6 +206,17 @@ class _Tokens:
         return piece.replace("\u2581", " ").encode()  # SentencePiece writes a blank as U+2581
 
 
+def _plain_numbers(numbers: np.ndarray) -> list:
+    """Numbers that SQLite takes: those of uint64 as REAL."""
+    return (numbers.astype("f8") if numbers.dtype == np.uint64 else numbers).tolist()
+
+
+def _is_exact(numbers: np.ndarray) -> bool:
+    """Whether a column of REAL keeps each number: SQLite makes NULL of NaN, and 0.0 of -0.0."""
+    changed = np.isnan(numbers) | ((numbers == 0) & np.signbit(numbers)) if numbers.dtype.kind == "f" else True
+    return not np.any(changed)
+
+
 def _strings(source: GGUF, key: str) -> tuple[bytes, ...]:
     field = source.fields.get(key)
     if field is None:
@@ -195,7 +228,7 @@ def _strings(source: GGUF, key: str) -> tuple[bytes, ...]:
 
 def _write_merges(db: apsw.Connection, source: GGUF, pieces: tuple[bytes, ...]) -> None:
     """Merges by numbers. A part that is no token becomes a fragment: the source's line can be told again."""
-    lines = _strings(source, _MERGES)
+    lines = _strings(source, MERGES)
     numbers = {piece: number for number, piece in enumerate(pieces)} if lines else {}
     fragments: dict[bytes, int] = {}
 

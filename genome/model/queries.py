@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import apsw
 
@@ -119,6 +119,21 @@ def all_tokens(db: apsw.Connection) -> Iterator[TokenRow]:
     return (_token(row) for row in db.execute(_TOKEN + "ORDER BY id"))
 
 
+def row_count(db: apsw.Connection, table: Literal["token", "merge"]) -> int:
+    """How many rows a table has."""
+    return next(number for (number,) in db.execute(f"SELECT count(*) FROM {table}"))
+
+
+def pieces(db: apsw.Connection) -> Iterator[str | bytes]:
+    """Every token as the source spells it; bytes where that is not UTF-8."""
+    return (piece for (piece,) in db.execute("SELECT piece FROM token ORDER BY id"))
+
+
+def token_column(db: apsw.Connection, name: Literal["type", "score"]) -> Iterator[int | float]:
+    """A column of numbers in the order of the tokens."""
+    return (value for (value,) in db.execute(f"SELECT {name} FROM token ORDER BY id"))
+
+
 def special_tokens(db: apsw.Connection) -> list[tuple[int, str, int]]:
     """Number, spelling and type of the unknown, control and user-defined tokens."""
     sql = "SELECT id, piece, type FROM token WHERE type <> 1 AND type IN (2, 3, 4) AND typeof(piece) = 'text'"
@@ -149,6 +164,17 @@ def merge(db: apsw.Connection, left: int, right: int) -> tuple[int, int] | None:
     return next(iter(db.execute(sql, (left, right))), None)
 
 
+def merge_parts(db: apsw.Connection) -> Iterator[tuple[str | bytes, int, str | bytes | None]]:
+    """The source's lines of merges in their order: first part, whether there is a second one, the second one."""
+    sql = """
+        SELECT coalesce(l.piece, lf.piece), m.right_id IS NOT NULL, coalesce(r.piece, rf.piece)
+        FROM merge m
+        LEFT JOIN token l ON l.id = m.left_id LEFT JOIN fragment lf ON lf.id = m.left_id
+        LEFT JOIN token r ON r.id = m.right_id LEFT JOIN fragment rf ON rf.id = m.right_id
+        ORDER BY m.rank"""
+    return iter(db.execute(sql))
+
+
 def tensors(db: apsw.Connection, *, role: str | None = None, layer: int | None = None) -> list[TensorRow]:
     """Tensors in the source's order: all, or those of a role (`attn_q`) or a layer."""
     sql = _TENSOR + "WHERE (?1 IS NULL OR role = ?1) AND (?2 IS NULL OR layer = ?2) ORDER BY id"
@@ -166,9 +192,19 @@ def tensor(db: apsw.Connection, name: str) -> TensorRow:
     raise NotFoundError(f"{db.filename} has no tensor {name!r}; `genome info` lists the tensors")
 
 
+def offsets(db: apsw.Connection) -> list[int]:
+    """Where each tensor's data began in the source file, in the order of `tensors`, in bytes."""
+    return [offset for (offset,) in db.execute("SELECT offset FROM tensor ORDER BY id")]
+
+
 def _tensor(row: tuple) -> TensorRow:
     number, name, role, layer, dtype, shape, rows, row_bytes = row
     return TensorRow(number, name, role, layer, dtype, tuple(json.loads(shape)), rows, row_bytes)
+
+
+def fields(db: apsw.Connection) -> Iterator[tuple[str, str, int | float | str | bytes | None]]:
+    """Metadata as stored: key, the source's type, value."""
+    return iter(db.execute("SELECT key, type, value FROM hyperparameter ORDER BY position"))
 
 
 def hyperparameters(db: apsw.Connection) -> dict[str, object]:

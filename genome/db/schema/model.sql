@@ -1,14 +1,18 @@
 -- A language model: hyper-parameters, tensors in row blocks, tokens and merges.
--- The facts `gguf_version` and `alignment` in meta say how the source file was laid out.
+-- The facts `gguf_version` and `alignment` in meta say how the source file was laid out; the fact `padding` is
+-- there where bytes that belong to no tensor are not zeros, or the file ends elsewhere than its last tensor and the
+-- padding after it: {"size_bytes": the file's size, "bytes": {"offset": hexadecimal}}.
 
 -- Key-value metadata in the order and with the types of the source file.
--- A value that has tables of its own (tokens, scores, token types, merges) is NULL here.
+-- A value that has tables of its own (tokens, scores, token types, merges) is NULL here; scores that the table
+-- cannot keep (NaN, -0.0, integers) are a blob as well.
 CREATE TABLE hyperparameter (
     position   INTEGER PRIMARY KEY,          -- 0.. in the source
     key        TEXT NOT NULL UNIQUE,
     type       TEXT NOT NULL,                -- the source's own name: uint32, float32, string, array[string] ...
     value      ANY                           -- integer, real, text; arrays as JSON; the source's bytes as a blob
-                                             -- where SQLite would change them (NaN, 2**63 and more, not UTF-8)
+                                             -- where those would change them (NaN, 2**63 and more, not UTF-8);
+                                             -- of an array of arrays with its type and count before them
 ) STRICT;
 
 CREATE TABLE tensor (

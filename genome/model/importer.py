@@ -180,7 +180,8 @@ class _Tokens:
             return None
         wanted = _TYPE_COLUMN if key == TYPES else CODES.keys()
         if not isinstance(field.value, Array) or field.value.type not in wanted:
-            raise DamagedError(f"{source.path}: {key} is of type {field.type}; wanted an array of numbers")
+            what = f"of integers: {', '.join(sorted(wanted))}" if key == TYPES else "of numbers"
+            raise DamagedError(f"{source.path}: {key} is of type {field.type}; wanted an array {what}")
         if len(field.value) != len(self.pieces):
             raise DamagedError(
                 f"{source.path}: {key} has {len(field.value)} numbers; wanted one a token, {len(self.pieces)}"

@@ -227,6 +227,22 @@ def test_padding_has_a_bound(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.gguf"]
 
 
+@pytest.mark.parametrize(
+    ("key", "kind", "said"),
+    [
+        ("token_type", 6, "is of type array[float32]; wanted an array of integers: int16, int32"),
+        ("scores", STRING, "is of type array[string]; wanted an array of numbers"),
+        ("tokens", 0, "is of type array[uint8]; wanted array[string]"),
+    ],
+)
+def test_vocabularies_that_no_table_holds_are_refused(tmp_path, key, kind, said):
+    (tmp_path / "a.gguf").write_bytes(spelled([field(f"tokenizer.ggml.{key}", ARRAY, array(kind, []))]))
+    with pytest.raises(DamagedError) as told:
+        import_gguf(tmp_path / "a.gguf", tmp_path / "a.db")
+    assert said in str(told.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.gguf"]
+
+
 def test_smollm2(smollm2_db, smollm2_gguf, tmp_path):
     told = []
     sha256 = export_gguf(smollm2_db, tmp_path / "a.gguf", progress=lambda *a: told.append(a))

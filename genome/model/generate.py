@@ -15,7 +15,7 @@ from genome.ids import GenomeID
 from genome.model import llama, queries
 from genome.model.loading import load
 from genome.model.sampling import choose, probabilities
-from genome.model.tokenizer import Tokenizer
+from genome.model.tokenizer import Tokenizer, token_numbers
 from genome.model.weights import EmbeddingRows
 
 PREFILL = (32, 256)
@@ -126,7 +126,8 @@ class LanguageModel:
             past_end: go on behind end tokens.
 
         Raises:
-            Error: at once and in one line: an empty or too long prompt, an unknown token, a number out of range.
+            Error: at once and in one line: an empty or too long prompt, an unknown token, what is no number
+                of a token (a text, a fraction), a number out of range.
             DamagedError: weights are damaged.
         """
         prompt = self._checked(ids)
@@ -141,7 +142,7 @@ class LanguageModel:
         return self._steps(prompt, min(max_tokens, self.context - len(prompt)), sampling, text)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
-        prompt = [int(token) for token in ids]
+        prompt = token_numbers(ids)
         if not prompt:
             raise Error("the prompt is empty; wanted at least one token")
         if wrong := [token for token in prompt if not 0 <= token < self._shape.tokens]:

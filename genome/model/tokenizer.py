@@ -8,6 +8,8 @@ import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
+from operator import index
+from typing import SupportsIndex
 
 import apsw
 
@@ -26,6 +28,24 @@ _ENDS = (
     "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|end_of_text|>", "<|return|>",
     "<end_of_turn>", "</s>", "<EOT>", "<eos>",
 )  # fmt: skip
+
+
+def token_numbers(ids: Iterable[SupportsIndex]) -> list[int]:
+    """Token numbers as plain integers, NumPy's among them.
+
+    Raises:
+        Error: a text, bytes, or something in it that is no integer.
+    """
+    if isinstance(ids, str | bytes | bytearray):
+        raise Error(f"wanted token numbers, got {type(ids).__name__}; `encode` gives the numbers of a text")
+    return [_token_number(number) for number in ids]
+
+
+def _token_number(number: SupportsIndex) -> int:
+    try:
+        return index(number)
+    except TypeError:
+        raise Error(f"wanted a token number, an integer, got {type(number).__name__}") from None
 
 
 class Tokenizer:
@@ -97,7 +117,7 @@ class Tokenizer:
                     found += self._word(word)
         return found
 
-    def decode(self, ids: Iterable[int], *, special: bool = True) -> str:
+    def decode(self, ids: Iterable[SupportsIndex], *, special: bool = True) -> str:
         """The text of tokens; bytes that are no UTF-8 become U+FFFD.
 
         Args:
@@ -105,17 +125,20 @@ class Tokenizer:
             special: show control tokens by their spelling, else leave them out.
 
         Raises:
-            Error: a number that no token has.
+            Error: a number that no token has, or what is no number of a token: a text, bytes, a fraction.
         """
-        return b"".join(self.bytes(number, special=special) for number in ids).decode("utf-8", "replace")
+        return b"".join(self.bytes(number, special=special) for number in token_numbers(ids)).decode(
+            "utf-8", "replace"
+        )
 
-    def bytes(self, number: int, *, special: bool = True) -> bytes:
+    def bytes(self, number: SupportsIndex, *, special: bool = True) -> bytes:
         """What one token stands for.
 
         Raises:
-            Error: no token has this number.
+            Error: no token has this number, or it is no integer.
         """
-        found = self._token(number)
+        number = _token_number(number)
+        found = self._token(number) if 0 <= number < self.size else None
         if found is None:
             raise Error(f"there is no token {number}; {self._db.filename} has tokens 0 to {self.size - 1}")
         return b"" if found[1] in (_CONTROL, _UNKNOWN) and not special else found[0]
@@ -190,7 +213,7 @@ class Streamer:
         self._tokenizer, self._special = tokenizer, special
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def feed(self, number: int) -> str:
+    def feed(self, number: SupportsIndex) -> str:
         """The characters that are complete with this token; often none, where it ends inside of one."""
         return self._decoder.decode(self._tokenizer.bytes(number, special=self._special))
 

@@ -147,6 +147,8 @@ def opened_model(tmp_path, tiny, journal, **options):
         ([5] * 600, {}, "the prompt has 600 tokens; tiny has room for 599: shorten it"),
         ([5, 266], {}, "there is no token 266; tiny has tokens 0 to 265"),
         ([-1], {}, "there is no token -1"),
+        ([1.7], {}, "wanted a token number, an integer, got float"),
+        (b"Hi", {}, "wanted token numbers, got bytes"),
         ([5], {"max_tokens": -1}, "max_tokens is -1"),
         ([5], {"temperature": -0.5}, "the temperature is -0.5"),
         ([5], {"temperature": float("nan")}, "the temperature is nan"),

@@ -6,6 +6,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given, settings
@@ -144,6 +145,23 @@ def test_errors_are_one_line(small):
         small.decode([266])
     with pytest.raises(Error, match="there is no token -1"):
         small.decode([-1])
+
+
+def test_token_numbers_are_any_integers(small):
+    """Token 265 is the piece "mother"; NumPy's integers reach SQLite as no number at all."""
+    assert small.decode(np.array([265, 265])) == "mothermother"
+    assert small.bytes(np.int64(265)) == b"mother"
+    with pytest.raises(Error, match=rf"there is no token {2**70};"):
+        small.decode([2**70])
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [("Hi", "got str; `encode` gives"), (b"Hi", "got bytes"), ([1.7], "got float"), (["1"], "got str")],
+)
+def test_what_is_no_token_number_is_refused(small, ids, said):
+    with pytest.raises(Error, match=said):
+        small.decode(ids)
 
 
 def test_unknown_rules_are_named(tmp_path, tiny):

@@ -28,7 +28,7 @@ class _Entry:
 
 
 class Journal:
-    """The accesses of one activity, step by step. Step 0 is what happened before the first step.
+    """The accesses of one activity, step by step. Step 0 is what belongs to no step: reading the weights.
 
     The accesses of a step are kept as the sequence that was handed in: a decoder that touches the same
     tensors at every step hands in the same tuple each time, and pays for one reference.
@@ -52,10 +52,10 @@ class Journal:
         self.step += 1
         return self.step
 
-    def record(self, accesses: Sequence[Access]) -> None:
-        """Notes accesses under the current step; nothing while `enabled` is false."""
+    def record(self, accesses: Sequence[Access], *, step: int | None = None) -> None:
+        """Notes accesses under a step, the current one unless told; nothing while `enabled` is false."""
         if self.enabled:
-            self._entries.append(_Entry(self.step, accesses))
+            self._entries.append(_Entry(self.step if step is None else step, accesses))
 
     def clear(self) -> None:
         """Forgets everything; steps count from 0 again."""
@@ -63,7 +63,7 @@ class Journal:
         self.step = 0
 
     def frame(self) -> pl.DataFrame:
-        """One row an access: step, database, object, row, rows, bytes, source."""
+        """One row an access, in the order they happened: step, database, object, row, rows, bytes, source."""
         import polars as pl  # 0.2 s that nobody who only generates has to wait for
 
         schema = {

@@ -183,7 +183,7 @@ class LanguageModel:
         with self._loading:
             if self._params is None:
                 self._params = load(self._db, self._shape)
-                self._journal.record(self._stored)
+                self._journal.record(self._stored, step=0)
             return self._params
 
     def _read(self, params: llama.Params, tokens: list[int], start: int, cache: llama.Cache):

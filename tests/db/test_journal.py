@@ -22,6 +22,14 @@ def test_accesses_stand_under_their_step():
     assert frame.filter(pl.col("step") == 2)["row"].to_list() == [2, 2]
 
 
+def test_a_step_can_be_told():
+    journal = Journal()
+    journal.begin()
+    journal.record([access("load")], step=0)
+    journal.record([access("a")])
+    assert journal.frame().select("step", "object").rows() == [(0, "load"), (1, "a")]
+
+
 def test_an_empty_frame_has_its_columns():
     frame = Journal().frame()
     assert frame.shape == (0, 7)

@@ -191,6 +191,17 @@ def test_the_journal_tells_rows_and_tensors(model, journal):
     assert whole == [(0, 64, 16384, "disk"), (1, 64, 16384, "memory"), (2, 64, 16384, "memory")]
 
 
+def test_weights_that_are_read_again_belong_to_no_step(model, journal):
+    for _ in range(2):
+        list(model.generate([5], max_tokens=2, past_end=True))
+        model.close()
+    frame = journal.frame()
+    whole = frame.filter(frame["object"] == "blk.0.attn_q.weight").select("step", "source").rows()
+    assert whole == [
+        (0, "disk"), (1, "memory"), (2, "memory"), (0, "disk"), (3, "memory"), (4, "memory"),
+    ]  # fmt: skip
+
+
 def test_opening_reads_no_weight(tiny_db, journal):
     with opened(tiny_db, "model") as db:
         seen = []

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from genome.lab.palette import FAMILIES, colour
+from genome.lab.surroundings import in_report
 from genome.lab.templating import render
 from genome.lab.words import percent, size
 
@@ -53,7 +54,9 @@ def _type_name(thing: object) -> str:
 
 def _workbench(workbench: "Workbench") -> str:
     rows = [row | {"size": size(row["size_bytes"])} for row in workbench.databases().iter_rows(named=True)]
-    return render("workbench.html.j2", folder=str(workbench.folder), databases=rows)
+    # A report is handed on: where its maker keeps things, and under which name, is nobody's business.
+    folder = workbench.folder.resolve().name if in_report() else str(workbench.folder)
+    return render("workbench.html.j2", folder=folder, databases=rows)
 
 
 def _envelope(envelope: "Envelope") -> str:

@@ -105,6 +105,17 @@ def test_the_kernel_knows_the_workbench_and_that_it_makes_a_report(write: Write,
     assert f"{tmp_path / 'bench'} 1" in page
 
 
+def test_a_report_does_not_tell_where_its_maker_keeps_the_workbench(write: Write, tmp_path: Path) -> None:
+    bench = tmp_path / "bench"
+    bench.mkdir()
+    with db.building(bench / "mine.db", "lexicon", source="my notes", licence="CC0"):
+        pass
+    path = write("import genome\nbench = genome.open()\nbench", "bench.envelope('mine')", "bench.databases()")
+    page = report(path, output=tmp_path / "out.html", home=bench).read_text("utf-8")
+    assert "<code>bench</code>" in page
+    assert str(tmp_path) not in page
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [
@@ -112,6 +123,10 @@ def test_the_kernel_knows_the_workbench_and_that_it_makes_a_report(write: Write,
         ("raise ValueError('two\\nlines')", r"ValueError: two; no report"),
         ("import os\nos._exit(3)", r"cell 1 `import os`: DeadKernelError: the kernel ended"),
         ("import ipywidgets\nipywidgets.interact(lambda n: 1 / n, n=(0, 0));", r"ZeroDivisionError"),
+        (
+            "class X:\n    def _repr_html_(self):\n        return 1 / 0\nX()",
+            r"`class X:`: ZeroDivisionError: division",
+        ),
     ],
 )
 def test_a_failing_cell_is_one_line_and_leaves_the_old_report(

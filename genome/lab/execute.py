@@ -79,6 +79,8 @@ def _execute_cell(client: NotebookClient, cell: NotebookNode, index: int, name: 
     try:
         client.execute_cell(cell, index)
     except CellExecutionError as error:
+        # Where showing a value failed, the kernel's reply names no error ("NoneType: None"), but the outputs do.
+        _refuse_errors(cell, index, name)
         raise _failure(cell, index, name, error.ename, error.evalue) from None
     except (DeadKernelError, CellControlSignal) as error:
         reason = "the kernel ended, perhaps for want of memory"

@@ -45,5 +45,6 @@ def _database(path: str) -> dict[str, Any]:
     try:
         meta = db.header(Path(path))
     except Error as error:
-        return {"name": Path(path).stem, "kind": "unreadable", "checksum": str(error), "source": "", "licence": ""}
+        reason = str(error).replace(path, Path(path).name)
+        return {"name": Path(path).stem, "kind": "unreadable", "checksum": reason, "source": "", "licence": ""}
     return {key: meta.get(key, "") for key in ("name", "kind", "checksum", "source", "licence")}

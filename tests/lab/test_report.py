@@ -105,6 +105,16 @@ def test_the_kernel_knows_the_workbench_and_that_it_makes_a_report(write: Write,
     assert f"{tmp_path / 'bench'} 1" in page
 
 
+def test_a_database_that_is_damaged_meanwhile_is_told_without_its_path(write: Write, tmp_path: Path) -> None:
+    with db.building(tmp_path / "mine.db", "lexicon", source="my notes", licence="CC0"):
+        pass
+    damage = "open('mine.db', 'r+b').truncate(200)"  # the mark, in the first 100 bytes, stays
+    path = write(f"from genome import db\ndb.connect('mine.db', 'lexicon').close()\n{damage};")
+    page = report(path, output=tmp_path / "out.html").read_text("utf-8")
+    assert re.search(r"<td>unreadable</td><td><code>[^<]*mine\.db", page)
+    assert str(tmp_path) not in page
+
+
 def test_a_report_does_not_tell_where_its_maker_keeps_the_workbench(write: Write, tmp_path: Path) -> None:
     bench = tmp_path / "bench"
     bench.mkdir()

@@ -57,11 +57,6 @@ class Journal:
         if self.enabled:
             self._entries.append(_Entry(self.step if step is None else step, accesses))
 
-    def clear(self) -> None:
-        """Forgets everything; steps count from 0 again."""
-        self._entries.clear()
-        self.step = 0
-
     def frame(self) -> pl.DataFrame:
         """One row an access, in the order they happened: step, database, object, row, rows, bytes, source."""
         import polars as pl  # 0.2 s that nobody who only generates has to wait for

@@ -49,12 +49,11 @@ def find_tokens(
     exact: str | bytes | None = None,
     prefix: str | bytes | None = None,
     contains: str | bytes | None = None,
-    ids: tuple[int, ...] | None = None,
     limit: int | None = None,
 ) -> list[TokenRow]:
     """Tokens by what they stand for in text (not by their spelling), in the order of their numbers.
 
-    Exactly one of `exact`, `prefix`, `contains`, `ids` is given. `exact` and `prefix` go through an index,
+    Exactly one of `exact`, `prefix`, `contains` is given. `exact` and `prefix` go through an index,
     `contains` looks at every token; none reads a weight.
 
     Args:
@@ -62,27 +61,23 @@ def find_tokens(
         exact: the whole text or bytes.
         prefix: how the text begins, blanks included.
         contains: what stands anywhere in it.
-        ids: numbers.
         limit: at most so many rows.
 
     Raises:
-        Error: none or several of the four, an empty text, or a limit below 0.
+        Error: none or several of the three, an empty text, or a limit below 0.
     """
     texts = (("exact", exact), ("prefix", prefix), ("contains", contains))
     given = [(how, text) for how, text in texts if text is not None]
-    named = [how for how, _ in given] + ["ids"] * (ids is not None)
-    if len(named) != 1:
-        raise Error(f"wanted one of exact, prefix, contains or ids, got {', '.join(named) or 'none'}")
+    if len(given) != 1:
+        named = ", ".join(how for how, _ in given)
+        raise Error(f"wanted one of exact, prefix or contains, got {named or 'none'}")
     if limit is not None and limit < 0:
         raise Error(f"the limit is {limit}; wanted 0 or more")
-    if ids is not None:
-        sql, values = "WHERE id IN (SELECT value FROM json_each(?))", (json.dumps([int(i) for i in ids]),)
-    else:
-        ((how, text),) = given
-        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-        if not raw:
-            raise Error("the text to look for is empty; wanted at least one character")
-        sql, values = _by_bytes(how, raw)
+    ((how, text),) = given
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if not raw:
+        raise Error("the text to look for is empty; wanted at least one character")
+    sql, values = _by_bytes(how, raw)
     bound = _MOST_ROWS if limit is None else limit
     rows = db.execute(f"{_TOKEN} {sql} ORDER BY id LIMIT ?", (*values, bound))
     return [_token(row) for row in rows]
@@ -175,10 +170,9 @@ def merge_parts(db: apsw.Connection) -> Iterator[tuple[str | bytes, int, str | b
     return iter(db.execute(sql))
 
 
-def tensors(db: apsw.Connection, *, role: str | None = None, layer: int | None = None) -> list[TensorRow]:
-    """Tensors in the source's order: all, or those of a role (`attn_q`) or a layer."""
-    sql = _TENSOR + "WHERE (?1 IS NULL OR role = ?1) AND (?2 IS NULL OR layer = ?2) ORDER BY id"
-    return [_tensor(row) for row in db.execute(sql, (role, layer))]
+def tensors(db: apsw.Connection) -> list[TensorRow]:
+    """All tensors in the source's order."""
+    return [_tensor(row) for row in db.execute(_TENSOR + "ORDER BY id")]
 
 
 def tensor(db: apsw.Connection, name: str) -> TensorRow:

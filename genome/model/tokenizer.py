@@ -147,12 +147,11 @@ class Tokenizer:
         """A decoder for tokens that come one by one."""
         return Streamer(self, special=special)
 
-    def chat(self, messages: Sequence[Mapping[str, str]], *, reply: bool = True) -> str:
-        """A conversation as the model's own template writes it.
+    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """A conversation as the model's own template writes it, up to where the assistant's answer begins.
 
         Args:
             messages: each with `role` (system, user, assistant) and `content`.
-            reply: end where the assistant's answer begins.
 
         Raises:
             Error: the model has no chat template, or the template refuses the messages.
@@ -163,7 +162,7 @@ class Tokenizer:
         if not isinstance(template, str):
             raise Error(f"{self._db.filename} has no chat template; give the prompt as plain text")
         tokens = {f"{name}_token": self.decode([n]) if n is not None else "" for name, n in self._marks().items()}
-        return render(template, messages, add_generation_prompt=reply, **tokens)
+        return render(template, messages, add_generation_prompt=True, **tokens)
 
     def _marks(self) -> dict[str, int | None]:
         return {"bos": self.bos, "eos": self.eos}

@@ -50,11 +50,3 @@ def test_a_step_that_repeats_costs_one_reference():
         journal.record(same)
     assert all(entry.accesses is same for entry in journal._entries)
     assert journal.frame().height == 15000
-
-
-def test_clear_forgets():
-    journal = Journal()
-    journal.begin()
-    journal.record([access("a")])
-    journal.clear()
-    assert (journal.step, journal.frame().height) == (0, 0)

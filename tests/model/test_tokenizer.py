@@ -179,7 +179,7 @@ def test_other_kinds_are_named(llamacpp_vocab, tmp_path):
         with pytest.raises(Error, match="a tokenizer of the kind 'llama'; wanted byte-level BPE"):
             Tokenizer(db)
         # SentencePiece writes a blank as U+2581 and a byte as <0x0A>; the bytes column says what they stand for.
-        found = {t.piece: t.bytes for t in queries.find_tokens(db, ids=(13, 278))}
+        found = {t.piece: t.bytes for t in queries.all_tokens(db) if t.id in (13, 278)}
     assert found == {"<0x0A>": b"\n", "\u2581the": b" the"}
 
 
@@ -187,7 +187,6 @@ def test_chat(small, smollm2):
     assert (
         small.chat([{"role": "user", "content": "Hi"}]) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     )
-    assert small.chat([{"role": "user", "content": "Hi"}], reply=False) == "<|im_start|>user\nHi<|im_end|>\n"
     # SmolLM2's own template adds its system message; the text is the one that its model card shows.
     assert smollm2.chat([{"role": "user", "content": "Hi"}]) == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"

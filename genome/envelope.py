@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from threading import RLock
+from typing import TYPE_CHECKING, Self
 
 import apsw
 
@@ -121,7 +122,8 @@ class Envelope:
     """The databases that one activity works with, what it asks of them, and the journal of what it touched.
 
     Databases are opened when they are first needed. What is in flight holds its own: after a swap, a
-    generation goes on with the model it began with, whose memory is given back when it ends.
+    generation goes on with the model it began with, whose memory is given back when it ends. Several threads
+    may ask it at the same time.
 
     Args:
         resolve: from names of databases to roles.
@@ -135,12 +137,19 @@ class Envelope:
         self.journal = Journal()
         self._resolve = resolve
         self._display = display
-        self._open = _Open(roles, self.journal, display)
+        self._held = _Open(roles, self.journal, display)
+        self._closed = False
+
+    @property
+    def _open(self) -> "_Open":
+        if self._closed:
+            raise Error("this envelope is closed; the workbench gives a new one: `envelope(...)`")
+        return self._held
 
     @property
     def roles(self) -> Roles:
         """Which database has which role now."""
-        return self._open.roles
+        return self._held.roles
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -163,7 +172,7 @@ class Envelope:
         lexicons = new.lexicons or old.lexicons
         genome = [new.genome] if new.genome and new.genome.name in names else []
         kept = [d for d in (model, *lexicons, *genome) if d is not None]
-        self._open = self._open.turned(self._resolve(tuple(d.name for d in kept)))
+        self._held = self._open.turned(self._resolve(tuple(d.name for d in kept)))
 
     # Meaning
 
@@ -271,21 +280,51 @@ class Envelope:
         told = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         return self.encode(self.tokenizer.chat(told))
 
-    def generate(self, prompt: str | Sequence[int], **options: Any) -> "Iterator[Step]":
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int = 128,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        past_end: bool = False,
+    ) -> "Iterator[Step]":
         """Generates from a text (taken as it is, without BOS and chat template) or from token numbers.
 
         The model begins at once; a swap after this call does not change what this iterator gives.
 
         Args:
             prompt: a text, or token numbers (of `chat`).
-            options: max_tokens, temperature (0 takes the likeliest token), top_k, top_p, seed, stop: as in
-                `LanguageModel.generate`.
+            max_tokens: at most so many steps.
+            temperature: 0 takes the likeliest token each time.
+            top_k: draw from the k likeliest tokens; 0 from all.
+            top_p: draw from the fewest tokens that together are so likely.
+            seed: the same seed gives the same text on the same machine; None a new one each time.
+            stop: texts at which to end; neither they nor what follows is given.
+            past_end: go on behind end tokens.
 
         Yields:
             one Step(token, text, id, logprob) a token.
         """
-        ids = self.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        return self._open.language_model().generate(ids, **options)
+        steps = self._open.language_model().generate(
+            self.encode(prompt) if isinstance(prompt, str) else prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stop=stop,
+            past_end=past_end,
+        )
+        return self._while_open(steps)
+
+    def _while_open(self, steps: "Iterator[Step]") -> "Iterator[Step]":
+        """Ends with an error where the envelope is closed in between."""
+        while self._open and (step := next(steps, None)) is not None:
+            yield step
 
     @property
     def tokenizer(self) -> "Tokenizer":
@@ -309,8 +348,9 @@ class Envelope:
         return self.journal.frame()
 
     def close(self) -> None:
-        """Closes every database; a generation that still runs ends with an error."""
-        self._open.close()
+        """Closes every database; what still runs, and what is asked later, ends with an error."""
+        self._closed = True
+        self._held.close()
 
     def __enter__(self) -> Self:
         return self
@@ -336,6 +376,7 @@ class _Open:
         self._connections: dict[Database, apsw.Connection] = {}
         self._tokenizer: Tokenizer | None = None
         self._language_model: LanguageModel | None = None
+        self._making = RLock()
 
     def turned(self, roles: Roles) -> "_Open":
         """For other roles, sharing what stays. The databases that go are closed when nothing uses them any more."""
@@ -348,9 +389,10 @@ class _Open:
         return new
 
     def connection(self, database: Database) -> apsw.Connection:
-        if database not in self._connections:
-            self._connections[database] = connect(database.path, database.kind)
-        return self._connections[database]
+        with self._making:
+            if database not in self._connections:
+                self._connections[database] = connect(database.path, database.kind)
+            return self._connections[database]
 
     def model(self) -> apsw.Connection:
         if self.roles.model is None:
@@ -377,33 +419,37 @@ class _Open:
         return [(d.name, self.connection(d)) for d in self.roles.lexicons]
 
     def space(self) -> "GenomeSpace":
-        if self._space is None:
-            from genome.decompose import GenomeSpace
+        with self._making:
+            if self._space is None:
+                from genome.decompose import GenomeSpace
 
-            db, names = self.genome(), self.roles.genome.origins if self.roles.genome else {}
-            lexicons = {names[d.uuid]: self.connection(d) for d in self.roles.lexicons if d.uuid in names}
-            self._space = GenomeSpace(db, lexicons, self._display)
-        return self._space
+                db, names = self.genome(), self.roles.genome.origins if self.roles.genome else {}
+                lexicons = {names[d.uuid]: self.connection(d) for d in self.roles.lexicons if d.uuid in names}
+                self._space = GenomeSpace(db, lexicons, self._display)
+            return self._space
 
     def tokenizer(self) -> "Tokenizer":
-        if self._tokenizer is None:
-            from genome.model import Tokenizer
+        with self._making:
+            if self._tokenizer is None:
+                from genome.model import Tokenizer
 
-            self._tokenizer = Tokenizer(self.model())
-        return self._tokenizer
+                self._tokenizer = Tokenizer(self.model())
+            return self._tokenizer
 
     def language_model(self) -> "LanguageModel":
-        if self._language_model is None:
-            from genome.model import LanguageModel
+        with self._making:
+            if self._language_model is None:
+                from genome.model import LanguageModel
 
-            db, name = self.model(), self.roles.model.name if self.roles.model else ""
-            self._language_model = LanguageModel(db, name, self._journal, identify=self.identify())
-        return self._language_model
+                db, name = self.model(), self.roles.model.name if self.roles.model else ""
+                self._language_model = LanguageModel(db, name, self._journal, identify=self.identify())
+            return self._language_model
 
     def close(self) -> None:
-        if self._language_model is not None:
-            self._language_model.close()
-        for connection in self._connections.values():
-            connection.close(True)
-        self._connections.clear()
-        self._space = self._tokenizer = self._language_model = None
+        with self._making:
+            if self._language_model is not None:
+                self._language_model.close()
+            for connection in self._connections.values():
+                connection.close(True)
+            self._connections.clear()
+            self._space = self._tokenizer = self._language_model = None

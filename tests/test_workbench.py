@@ -1,6 +1,7 @@
 """The workbench on small databases made here: the catalogue, the roles of an envelope, names and refusals."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -166,6 +167,16 @@ def test_a_swap_keeps_what_is_open_and_stays(bench):
         opened = envelope._open.model()
         envelope.swap("plants")
         assert envelope._open.model() is opened
+
+
+def test_a_closed_envelope_stays_closed(bench):
+    with bench.envelope("llm", "animals") as envelope:
+        pass
+    for ask in (envelope.lexicons, lambda: envelope.encode("cat"), lambda: envelope.swap("plants")):
+        with pytest.raises(Error, match="this envelope is closed"):
+            ask()
+    assert "animals" in repr(envelope)
+    envelope.close()
 
 
 def test_what_an_envelope_lacks_is_named_with_its_repair(bench):
@@ -344,13 +355,14 @@ def test_encode_and_decode(envelope):
 
 
 def test_a_step_has_the_id_of_its_token(envelope):
+    before = envelope.journal.step  # the envelope is shared by the session
     steps = list(envelope.generate("The capital of France is", max_tokens=3))
     assert steps[0].text == " Paris"
     ids = dict(envelope.tokens(exact=" Paris").select("token", "id").iter_rows())
     assert {steps[0].token: int(steps[0].id)} == ids
     accesses = envelope.accesses()
     assert set(accesses["database"]) == {"smollm2"}
-    assert accesses["step"].max() == 3
+    assert accesses["step"].max() == before + 3
 
 
 @pytest.fixture
@@ -372,6 +384,40 @@ def test_what_is_in_flight_goes_on_through_swaps(twin):
         assert envelope.names == ("twin", "wordnet", "nsm65")
         other = [step.token for step in envelope.generate("Once upon a time", max_tokens=6)]
         assert begun + [step.token for step in flight] == whole == other
+
+
+def test_threads_share_an_envelope(workbench):
+    """One generates, reading the weights meanwhile; the others ask what the databases hold."""
+    with workbench.envelope() as envelope, ThreadPoolExecutor(4) as pool:
+        flight = pool.submit(
+            lambda: [step.text for step in envelope.generate("The capital of France is", max_tokens=2)]
+        )
+        texts = [f"My mother sang {number}" for number in range(40)]
+        encoded = pool.map(envelope.encode, texts)
+        found = pool.map(lambda text: envelope.decompose_text(text)["word"].to_list(), texts)
+        tokens = pool.map(lambda _: envelope.tokens(" moth").height, texts)
+        assert [envelope.decode(ids) for ids in encoded] == texts
+        assert all(words[:2] == ["My", "mother"] for words in found)
+        assert len(set(tokens)) == 1
+        assert flight.result()[0] == " Paris"
+
+
+def test_an_envelope_generates_with_all_options_of_its_model():
+    from inspect import signature
+
+    from genome.envelope import Envelope
+    from genome.model import LanguageModel
+
+    own, models = (list(signature(c.generate).parameters.values())[2:] for c in (Envelope, LanguageModel))
+    assert [(p.name, p.default) for p in own] == [(p.name, p.default) for p in models]
+
+
+def test_a_generation_ends_with_its_envelope(workbench):
+    with workbench.envelope("smollm2") as envelope:
+        flight = envelope.generate("Once upon a time", max_tokens=5)
+        next(flight)
+    with pytest.raises(Error, match="this envelope is closed"):
+        next(flight)
 
 
 def test_a_decomposition_outlives_a_swap(twin):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import RLock
+from typing import Any, Self
 
 import apsw
 
@@ -21,7 +23,7 @@ def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
     """Opens a reference database read-only, with sqlite-vec loaded; nothing in the file is run.
 
     The file is taken as finished: no lock is held, and replacing it by a new build leaves this connection
-    with the old content.
+    with the old content. Several threads may use the connection: they take turns, row by row.
 
     Args:
         path: the database file.
@@ -35,7 +37,7 @@ def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
     path = Path(path)
     with sqlite_errors(path):
         check(path, kind)
-        db = apsw.Connection(
+        db = _Connection(
             path.resolve().as_uri() + "?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         )
         try:
@@ -45,6 +47,51 @@ def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
             db.close(True)
             raise
     return db
+
+
+class _Connection(apsw.Connection):
+    """A connection for several threads, where apsw would refuse the second one that comes at the same time."""
+
+    def __init__(self, filename: str, flags: int) -> None:
+        super().__init__(filename, flags=flags)
+        self.turn = RLock()
+        self.cursor_factory = _Cursor
+
+    def execute(self, *arguments: Any, **options: Any) -> apsw.Cursor:
+        try:
+            return super().execute(*arguments, **options)
+        except apsw.ConnectionClosedError as error:
+            raise Error(_CLOSED) from error
+
+    def close(self, force: bool = False) -> None:
+        with self.turn:
+            super().close(force)
+
+
+class _Cursor(apsw.Cursor):
+    def __init__(self, connection: apsw.Connection) -> None:
+        super().__init__(connection)
+        assert isinstance(connection, _Connection)
+        self._turn = connection.turn
+
+    def execute(self, *arguments: Any, **options: Any) -> Self:
+        with self._turn:
+            super().execute(*arguments, **options)
+            return self
+
+    def __next__(self) -> Any:
+        with self._turn:
+            try:
+                return super().__next__()
+            except apsw.CursorClosedError as error:
+                raise Error(_CLOSED) from error
+
+    def __del__(self) -> None:
+        with self._turn:  # ends a statement that was left before its last row
+            self.close(True)
+
+
+_CLOSED = "this database is closed; open its envelope again"
 
 
 @contextmanager

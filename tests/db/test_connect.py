@@ -5,6 +5,7 @@ import shutil
 import stat
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -211,3 +212,24 @@ def test_the_folder_cannot_be_written(model: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "open", denied)
     assert "cannot be read (Permission denied)" in refused(model)
     assert not is_database(model)
+
+
+def test_several_threads_take_turns(model: Path):
+    """apsw itself refuses the second of two threads; results left before their last row are ended in turn too."""
+    with opened(model) as db, ThreadPoolExecutor(4) as pool:
+
+        def ask(number: int) -> int:
+            next(db.execute("SELECT piece FROM token"))
+            return sum(1 for _ in db.execute("SELECT piece FROM token WHERE id >= ?", (number,)))
+
+        assert list(pool.map(ask, range(300))) == [300 - number for number in range(300)]
+
+
+def test_a_closed_connection_says_so(model: Path):
+    db = connect(model)
+    rows = db.execute("SELECT piece FROM token")
+    db.close(True)
+    with pytest.raises(Error, match="this database is closed"):
+        next(rows)
+    with pytest.raises(Error, match="this database is closed"):
+        db.execute("SELECT 1")

@@ -28,7 +28,7 @@ Display = Callable[[object], str]
 def default_folder() -> Path:
     """GENOME_HOME, else `token-genome` in the user's data folder."""
     if told := os.environ.get("GENOME_HOME"):
-        return Path(told).expanduser()
+        return Path(told).expanduser().absolute()
     from platformdirs import user_data_path
 
     return user_data_path("token-genome", appauthor=False)
@@ -48,7 +48,7 @@ class Workbench:
     def __init__(
         self, folder: Path | str | None = None, *, bars: Bars = lambda: nullcontext(silent), display: Display = str
     ) -> None:
-        self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        self.folder = default_folder() if folder is None else Path(folder).expanduser().absolute()
         if self.folder.exists() and not self.folder.is_dir():
             raise Error(f"{self.folder} is a file; wanted the folder of a workbench")
         self._bars = bars
@@ -104,6 +104,12 @@ class Workbench:
             rows = dict(database.execute("SELECT table_name, row_count FROM contents ORDER BY table_name"))
         return {**facts, "path": str(path), "size_bytes": path.stat().st_size, "rows": rows}
 
+    def remake(self, name: str) -> str:
+        """The command that makes a database again, once its damaged file is removed."""
+        if name == GENOME:
+            return "genome lab --build-only"
+        return f"genome pull {name}" if name in _pullable() else f"genome pull FILE --name {name}"
+
     def verify(self, name: str, progress: Callable[[str], None] = lambda _: None) -> list[db.Problem]:
         """Reads a whole database and lists all damage; an empty list means none."""
         return db.verify(self.path(name), progress)
@@ -124,13 +130,13 @@ class Workbench:
 
         Raises:
             NotFoundError: neither a named source nor a file.
-            Error: another database has that name, or the source cannot be fetched or read.
+            Error: another database has that name, the name is reserved, or the source cannot be fetched or read.
         """
         with self._progress(progress) as told:
             if str(what) in sources.names():
-                return self._pull_named(str(what), _valid(name or str(what)), told)
+                return self._pull_named(str(what), self._free(name or str(what), str(what)), told)
             path = Path(what).expanduser()
-            return self._pull_file(path, _valid(name) if name else _safe(path.stem), told)
+            return self._pull_file(path, self._free(name or _safe(path.stem), str(what)), told)
 
     def export(self, name: str, file: Path | str, *, force: bool = False, progress: Progress | None = None) -> Path:
         """Writes the file that a model came from, byte for byte.
@@ -161,15 +167,23 @@ class Workbench:
 
         A kill costs the database that was being built: those before it are there and are not built again.
         The genome database is built again when it was made from other lexicons or another model.
+
+        Raises:
+            Error: a database of another kind or origin has one of the names, or a source cannot be fetched.
         """
         with self._progress(progress) as told:
             built = []
             for name in (MODEL, *LEXICONS):
-                if self._facts(name) is None:
+                facts = self._facts(name)
+                if facts is None:
                     self.pull(name, progress=told)
                     built.append(name)
+                else:
+                    _same(facts, "kind", sources.find(name).kind, name)
             parts = [self._database(name) for name in (MODEL, *LEXICONS)]
             facts = self._facts(GENOME)
+            if facts is not None:
+                _same(facts, "source", _mixture(parts), _mixture(parts))
             if facts is None or Database(GENOME, self.path(GENOME), facts).lineage != {d.uuid for d in parts}:
                 self._build_genome(parts, told)
                 built.append(GENOME)
@@ -231,6 +245,23 @@ class Workbench:
     def _repr_html_(self) -> str:
         return self._display(self)
 
+    def _free(self, name: str, what: str) -> str:
+        """A name that a database made from a source or a file may have.
+
+        Raises:
+            Error: no database can have it, or it is kept for others, or differs only in case from another's.
+        """
+        _valid(name)
+        if what == GENOME:
+            raise Error(f"{GENOME} is built from other databases, not pulled: `genome lab --build-only` does it")
+        if name != what and name.casefold() in {GENOME, *sources.names()}:
+            raise Error(f"the name {name} is kept for Token Genome's own; choose another name with --name")
+        if twins := [other for other in self.names() if other != name and other.casefold() == name.casefold()]:
+            raise Error(
+                f"{name} differs from the database {twins[0]} only in case; choose another name with --name"
+            )
+        return name
+
     def _pull_named(self, what: str, name: str, progress: Progress) -> Path:
         source = sources.find(what)
         if source.kind not in db.KINDS:
@@ -253,8 +284,6 @@ class Workbench:
         return path
 
     def _pull_file(self, file: Path, name: str, progress: Progress) -> Path:
-        if str(file) == GENOME:
-            raise Error(f"{GENOME} is built from other databases, not pulled: `genome lab --build-only` does it")
         if not file.exists():
             wanted = ", ".join(_pullable())
             raise NotFoundError(f"{file} is neither a file nor a named source ({wanted}); check the spelling")
@@ -278,7 +307,7 @@ class Workbench:
 
         model, *lexicons = parts
         facts = {
-            "source": " + ".join(d.name for d in parts),
+            "source": _mixture(parts),
             "licence": "; ".join(f"{d.name}: {d.meta.get('licence')}" for d in parts),
             "model": model.name,
             "model_uuid": model.uuid,
@@ -358,9 +387,17 @@ def _pullable() -> list[str]:
     return sources.names(*db.KINDS)
 
 
+def _mixture(parts: list[Database]) -> str:
+    """What a genome database says of where it comes from."""
+    return " + ".join(d.name for d in parts)
+
+
 def _valid(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise Error(f"{name!r} cannot name a database; wanted up to 100 letters, digits and . _ - (first no sign)")
+    if not re.fullmatch(r"(?!(?i:con|nul|aux|prn|(?:com|lpt)[0-9])(?:\.|$))[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise Error(
+            f"{name!r} cannot name a database; wanted up to 100 letters, digits and . _ - "
+            "(first no sign, and no name that Windows keeps for itself)"
+        )
     return name
 
 

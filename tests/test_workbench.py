@@ -11,7 +11,7 @@ import genome
 from genome.db import building, header
 from genome.decompose.lexicon import Sense, WordSense, write_lexicon
 from genome.errors import DamagedError, Error, NotFoundError
-from genome.workbench import Workbench
+from genome.workbench import Workbench, _valid
 
 
 def lexicon(folder: Path, name: str, words: str) -> str:
@@ -34,8 +34,8 @@ def model(folder: Path, name: str) -> str:
     return header(path)["uuid"]
 
 
-def genome_of(folder: Path, name: str, lexicons: list[str], model: str = "") -> None:
-    facts = {"model_uuid": model} if model else {}
+def genome_of(folder: Path, name: str, lexicons: list[str], model: str = "", **facts: str) -> None:
+    facts |= {"model_uuid": model} if model else {}
     names = json.dumps([f"lexicon {n}" for n in range(len(lexicons))])
     with building(
         folder / f"{name}.db", "genome", lexicon_names=names, lexicon_uuids=json.dumps(lexicons), **facts
@@ -280,13 +280,56 @@ def test_a_build_that_is_cut_off_goes_on_where_it_was(tmp_path, monkeypatch):
 def test_a_genome_of_other_lexicons_is_built_again(tmp_path, monkeypatch):
     llm = model(tmp_path, "smollm2")
     lexicons = [lexicon(tmp_path, name, words) for name, words in (("wordnet", "cat dog"), ("webster", "you"))]
-    genome_of(tmp_path, "nsm65", lexicons, llm)
+    genome_of(tmp_path, "nsm65", lexicons, llm, source="smollm2 + wordnet + webster")
     bench, built = Workbench(tmp_path), []
     monkeypatch.setattr(bench, "_build_genome", lambda parts, progress: built.append([d.name for d in parts]))
     assert bench.build_default() == []
     lexicon(tmp_path, "webster", "you something")
     assert bench.build_default() == ["nsm65"]
     assert built == [["smollm2", "wordnet", "webster"]]
+
+
+def test_the_default_names_are_kept_for_the_default_databases(bench, tmp_path):
+    for name in ("nsm65", "wordnet", "WordNet", "similarity"):
+        (tmp_path / f"{name}.gguf").touch()
+        with pytest.raises(Error, match=f"the name {name} is kept .* --name"):
+            bench.pull(tmp_path / f"{name}.gguf")
+    with pytest.raises(Error, match="the name smollm2 is kept"):
+        bench.pull("wordnet", name="smollm2")
+
+
+def test_names_that_some_machines_take_for_one_or_for_a_device(bench, tmp_path):
+    (tmp_path / "file.gguf").touch()
+    with pytest.raises(Error, match="differs from the database animals only in case"):
+        bench.pull(tmp_path / "file.gguf", name="Animals")
+    for name in ("con", "NUL", "com1", "lpt9.x"):
+        with pytest.raises(Error, match="cannot name a database"):
+            bench.pull(tmp_path / "file.gguf", name=name)
+    assert _valid("console") == "console"
+
+
+def test_the_default_build_overwrites_nothing_of_another_kind_or_origin(tmp_path, monkeypatch):
+    bench = Workbench(tmp_path)
+    model(tmp_path, "smollm2")
+    lexicon(tmp_path, "wordnet", "cat")
+    model(tmp_path, "webster")
+    with pytest.raises(Error, match="the database webster exists"):
+        bench.build_default()
+    lexicon(tmp_path, "webster", "dog")
+    for make in (model, genome_of):
+        make(tmp_path, "nsm65", *([[]] if make is genome_of else []))
+        before = bench.path("nsm65").read_bytes()
+        with pytest.raises(Error, match="the database nsm65 exists"):
+            bench.build_default()
+        assert bench.path("nsm65").read_bytes() == before
+
+
+def test_a_workbench_stays_where_it_was_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENOME_HOME", "home")
+    benches = [Workbench(), Workbench("home")]
+    monkeypatch.chdir(tmp_path.parent)
+    assert [b.folder for b in benches] == [tmp_path / "home"] * 2
 
 
 # The default workbench, with real data

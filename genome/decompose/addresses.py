@@ -10,6 +10,9 @@ from genome.ids import CODONS, LEAVES, GenomeID
 SHARE = 0.05
 """A primitive of at least this weight has a place in the path."""
 
+UNIT_LEAVES = LEAVES - 1
+"""Leaf 0 is the path itself: a primitive, or a text that is no unit."""
+
 
 def path(weights: np.ndarray, length: int | None = None) -> list[int]:
     """The codons of a composition: primitives by falling weight, as many as have `SHARE`, from one to seven.
@@ -50,7 +53,7 @@ class Addresses:
             found = self._free(path(weights, length), kind, label)
             if found is not None:
                 return found
-        raise Error(f"no genome ID is left for the {kind} {label!r}: its paths hold {LEAVES} units each")
+        raise Error(f"no genome ID is left for the {kind} {label!r}: its paths hold {UNIT_LEAVES} units each")
 
     def of_class(self, kind: str, label: str, structural: str) -> GenomeID:
         """The ID of a unit of a structural class.
@@ -60,14 +63,14 @@ class Addresses:
         """
         found = self._free([structural], kind, label)
         if found is None:
-            raise Error(f"no genome ID is left for the {kind} {label!r}: {structural} holds {LEAVES} units")
+            raise Error(f"no genome ID is left for the {kind} {label!r}: {structural} holds {UNIT_LEAVES} units")
         return found
 
     def _free(self, steps: list[int] | list[str], kind: str, label: str) -> GenomeID | None:
         base = GenomeID.pack(steps)
-        first = zlib.crc32(f"{kind}\0{label}".encode("utf-8", "surrogatepass")) % LEAVES
-        for offset in range(LEAVES):
-            value = base | (first + offset) % LEAVES
+        first = zlib.crc32(f"{kind}\0{label}".encode("utf-8", "surrogatepass"))
+        for offset in range(UNIT_LEAVES):
+            value = base | (first + offset) % UNIT_LEAVES + 1
             if value not in self._taken:
                 self._taken.add(value)
                 return GenomeID(value)

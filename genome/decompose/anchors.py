@@ -32,8 +32,20 @@ def exponents() -> dict[str, int]:
         >>> KEYS[exponents()["time"]]
         'WHEN'
     """
-    names = ((name.lower(), p.number - 1) for p in PRIMITIVES for name in (p.prime, *p.exponents))
+    names = ((name.lower(), p.number - 1) for p in PRIMITIVES for name in (p.key, p.prime, *p.exponents))
     return {name: index for name, index in names if name.replace("'", "").isalpha()}
+
+
+@cache
+def primes_by_name() -> dict[str, int]:
+    """The names of primes that no single word of a dictionary has, lower case, with their index.
+
+    Example:
+        >>> KEYS[primes_by_name()["don't want"]], KEYS[primes_by_name()["long_time"]], "want" in primes_by_name()
+        ('DONT_WANT', 'LONG_TIME', False)
+    """
+    names = ((name.lower(), p.number - 1) for p in PRIMITIVES for name in (p.key, p.prime, *p.exponents))
+    return {name: index for name, index in names if not name.isalpha()}
 
 
 def primitive_anchors(dictionary: Dictionary) -> Anchors:

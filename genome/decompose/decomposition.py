@@ -67,7 +67,7 @@ class Explanation:
         for reason in self.reasons:
             lines.append(f"  {reason.primitive} {reason.weight:.3f}")
             for chain in reason.chains:
-                steps = "".join(f" -{link.via}-> {link.key}" for link in chain.links)
+                steps = "".join(f" -{link.via}-> {link.key or reason.primitive}" for link in chain.links)
                 lines.append(f"    {chain.share:4.0%}  {chain.key}{steps}")
             lines.append(f"    {reason.rest:4.0%}  all other chains")
         return "\n".join(lines)

@@ -94,7 +94,8 @@ class Dictionary:
     def _lacks(self, lemma: str, pos: str, wanted: Counter[str]) -> bool:
         if lemma.lower() in self.senses_of:
             return pos in CLOSED_CLASS
-        if pos in CLOSED_CLASS or lemma in function_words().primitive:
+        words = function_words()
+        if pos in CLOSED_CLASS or lemma in words.primitive or lemma in words.silent:
             return True
         return wanted[lemma] >= DEFINING_COUNT and not self.lemmas(lemma)
 
@@ -116,13 +117,13 @@ class Dictionary:
         return found or list(self.senses_of.get(form, ()))
 
     def resolve(self, reference: str) -> int:
-        """The number of a sense named `lemma.pos.rank`, or by its own key.
+        """The number of a sense named `lemma.pos.rank`, satellites (`s`) as adjectives (`a`).
 
         Raises:
             NotFoundError: there is none.
         """
         lemma, pos, rank = [*reference.rsplit(".", 2), "", ""][:3]
         for c in self.senses_of.get(lemma.replace("_", " "), ()):
-            if c.pos == pos and rank.isdigit() and c.rank == int(rank):
+            if c.pos == pos.replace("s", "a") and rank.isdigit() and c.rank == int(rank):
                 return c.sense
         raise NotFoundError(f"no sense is called {reference!r} in the lexicon; wanted lemma.pos.rank: mother.n.01")

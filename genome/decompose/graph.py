@@ -32,7 +32,6 @@ class Graph:
         relations: (N, N), steps along relations.
         links: the same relations one by one: source, target, type, share.
         forms: the F pairs of word and context.
-        word_weights: what each word counts in a definition: the square root of its inverse document frequency.
         word_counts: in how many definitions each word stands.
     """
 
@@ -41,7 +40,6 @@ class Graph:
     relations: Csr
     links: list[tuple[int, int, str, float]]
     forms: list[tuple[str, str]]
-    word_weights: dict[str, float]
     word_counts: dict[str, int]
 
     @property
@@ -83,7 +81,7 @@ def build_graph(dictionary: Dictionary, ends: frozenset[str]) -> Graph:
     relations = sp.csr_matrix(([share for *_, share in links], places_of), (count, count), np.float32)
     return Graph(
         _scaled(glosses, scale), _meanings(dictionary, list(places), count), relations, links,
-        list(places), weights, dict(used),
+        list(places), dict(used),
     )  # fmt: skip
 
 

@@ -43,7 +43,6 @@ class FormRow(NamedTuple):
     """A row of `gloss_form`, unpacked."""
 
     word: str
-    context: str
     primitive: int | None
     meanings: np.ndarray
 
@@ -66,13 +65,13 @@ def unit_of(db: apsw.Connection, kind: str, origin: str, ref: int) -> Unit | Non
     return next((Unit(*row) for row in db.execute(sql, (kind, origin, ref))), None)
 
 
-UNITS_IN_RANGE = f"{_UNIT} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+UNITS_IN_RANGE = f"{_UNIT} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 """One range scan on the row ID."""
 
 
 def units_in_range(db: apsw.Connection, first: int, beyond: int, limit: int) -> list[Unit]:
-    """The units whose ID is in [first, beyond), in the order of their IDs."""
-    return [Unit(*row) for row in db.execute(UNITS_IN_RANGE, (first, beyond, limit))]
+    """The units whose ID is in [first, beyond), in the order of their IDs; 2**63 is beyond all of them."""
+    return [Unit(*row) for row in db.execute(UNITS_IN_RANGE, (first, beyond - 1, limit))]
 
 
 def composition(db: apsw.Connection, identity: int) -> np.ndarray | None:
@@ -121,18 +120,21 @@ def form_rows(db: apsw.Connection, forms: Sequence[int]) -> list[FormRow]:
     """The forms of some numbers, in their order."""
     found = []
     for number in forms:
-        sql = "SELECT word, context, primitive, meanings FROM gloss_form WHERE id = ?"
-        word, context, primitive, meanings = _one(db, sql, int(number))
-        found.append(FormRow(word, context, primitive, np.frombuffer(meanings, SENSE_STEP)))
+        sql = "SELECT word, primitive, meanings FROM gloss_form WHERE id = ?"
+        word, primitive, meanings = _one(db, sql, int(number))
+        found.append(FormRow(word, primitive, np.frombuffer(meanings, SENSE_STEP)))
     return found
+
+
+SPELLED_LIKE = """
+    SELECT label FROM unit WHERE label >= ? AND label < ? AND +kind = 'word'
+    ORDER BY frequency DESC, label LIMIT ?"""
+"""The plus keeps SQLite from walking through all words by their kind: it takes the index on labels."""
 
 
 def spelled_like(db: apsw.Connection, prefix: str, limit: int) -> list[str]:
     """Words that begin with some letters, the most frequent first: for suggestions."""
-    sql = """
-        SELECT label FROM unit WHERE label >= ? AND label < ? AND kind = 'word'
-        ORDER BY frequency DESC, label LIMIT ?"""
-    return [label for (label,) in db.execute(sql, (prefix, prefix + "\U0010ffff", limit))]
+    return [label for (label,) in db.execute(SPELLED_LIKE, (prefix, prefix + "\U0010ffff", limit))]
 
 
 def parts_of_speech(db: apsw.Connection, lemma: str) -> str:

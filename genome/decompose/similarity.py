@@ -1,5 +1,6 @@
 """How well compositions agree with people on which words are alike, beside random anchors as control."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from genome.decompose.anchors import Anchors, primitive_anchors, random_anchors
 from genome.decompose.dictionary import Dictionary
 from genome.decompose.graph import Graph, build_graph
 from genome.decompose.walk import absorb, base_rate, compositions
-from genome.errors import DamagedError, NotFoundError
+from genome.errors import DamagedError, Error, NotFoundError
 from genome.progress import Progress, silent
 
 
@@ -50,13 +51,19 @@ def read_pairs(path: Path, name: str | None = None) -> PairSet:
             score_column = cells.index("SimLex999")
             continue
         try:
-            pairs.append((cells[0], cells[1], float(cells[score_column])))
+            pairs.append((cells[0], cells[1], _finite(cells[score_column])))
         except (IndexError, ValueError):
             if pairs:
                 raise DamagedError(f"{path}, line {number}: {line[:60]!r}; wanted word, word, score") from None
     if not pairs:
         raise DamagedError(f"{path} holds no pairs; wanted lines of word, word, score")
     return PairSet(name or path.stem, pairs)
+
+
+def _finite(cell: str) -> float:
+    if not math.isfinite(score := float(cell)):
+        raise ValueError(f"{cell} is no score")
+    return score
 
 
 def _cells(line: str) -> list[str]:
@@ -102,9 +109,6 @@ def compare(
         `{"primitives": {set: rho}, "random_anchors": {set: {"mean", "sd", "n"}}, "pairs": {set: {…}}}`; the last
         says how many pairs a set has and of how many both words are known.
     """
-    anchors = primitive_anchors(dictionary)
-    rng = np.random.default_rng(seed)
-    graph = build_graph(dictionary, frozenset(anchors.words))
     cache: dict[str, list[int]] = {}
 
     def senses(word: str) -> list[int]:
@@ -112,14 +116,23 @@ def compare(
             cache[word] = [c.sense for c in dictionary.candidates(word)]
         return cache[word]
 
+    known = {s.name: sum(bool(senses(a.lower()) and senses(b.lower())) for a, b, _ in s.pairs) for s in sets}
+    for s in sets:
+        if known[s.name] < 3 or len({score for *_, score in s.pairs}) < 2:
+            raise Error(
+                f"{s.name}: {known[s.name]} of {len(s.pairs)} pairs are known words; wanted at least three with "
+                "scores that differ, or there is no correlation to measure"
+            )
+    anchors = primitive_anchors(dictionary)
+    rng = np.random.default_rng(seed)
+    graph = build_graph(dictionary, frozenset(anchors.words))
     primitives = _agreements(graph, anchors, sets, senses)
     progress("walks", 1, draws + 1, "walks")
-    controls = []
+    controls, in_degree = [], graph.in_degree
     for n in range(draws):
-        drawn = random_anchors(anchors, graph.in_degree, graph.word_counts, rng)
+        drawn = random_anchors(anchors, in_degree, graph.word_counts, rng)
         controls.append(_agreements(graph, drawn, sets, senses))
         progress("walks", n + 2, draws + 1, "walks")
-    known = {s.name: sum(bool(senses(a.lower()) and senses(b.lower())) for a, b, _ in s.pairs) for s in sets}
     return {
         "primitives": primitives,
         "random_anchors": {s.name: _spread([c[s.name] for c in controls]) for s in sets},

@@ -1,6 +1,7 @@
 """An open genome database: words looked up, texts decomposed, neighbours and ranges."""
 
 import difflib
+import string
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ import apsw
 import numpy as np
 
 from genome.decompose import addresses, queries
-from genome.decompose.anchors import exponents
+from genome.decompose.anchors import exponents, primes_by_name
 from genome.decompose.decomposition import Chain, Decomposition, Explanation, Reason, SenseShare
 from genome.decompose.dictionary import CLOSED_CLASS
 from genome.decompose.explain import CHAINS, chains_to
@@ -18,10 +19,10 @@ from genome.decompose.glosses import function_words
 from genome.decompose.lexicon import definition_of
 from genome.decompose.queries import Unit
 from genome.decompose.word_shares import EXPONENT_SHARE
-from genome.decompose.words import lemmas, split_words
+from genome.decompose.words import lemmas, split_words, uncontracted
 from genome.errors import Error, NotFoundError
 from genome.ids import GenomeID, prefix_range
-from genome.primitives import KEYS
+from genome.primitives import KEYS, PRIMITIVES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,13 +58,15 @@ class GenomeSpace:
         if text not in self._found:
             if len(self._found) > 50_000:
                 self._found.clear()
-            self._found[text] = self._find(text.strip().replace("_", " "))
+            self._found[text] = self._find(_bare(text))
         return self._found[text]
 
     def _find(self, text: str) -> Unit | None:
         db = self._db
-        written = queries.units_labelled(db, text, "word") or queries.units_labelled(
-            db, text, "word", fold_case=True
+        written = (
+            queries.units_labelled(db, text, "word")
+            or queries.units_labelled(db, text.lower(), "word")
+            or queries.units_labelled(db, text, "word", fold_case=True)
         )
         if written and (written[0].frequency or self._is_function_word(text)):
             return written[0]
@@ -71,6 +74,8 @@ class GenomeSpace:
         found = [unit for lemma, _ in forms for unit in queries.units_labelled(db, lemma, "word")]
         found = sorted(written + found, key=lambda unit: -unit.frequency)  # *sang* is *sing* before it is ginseng
         found += queries.units_labelled(db, text.replace(" ", "_"), "sense", fold_case=True)
+        if not found and (whole := uncontracted(text)) != text:
+            return self._find(whole)
         return found[0] if found else None
 
     def _is_function_word(self, text: str) -> bool:
@@ -82,7 +87,7 @@ class GenomeSpace:
             begun = queries.spelled_like(self._db, text.strip().lower()[:2], 4000)
             near = difflib.get_close_matches(text.strip().lower(), begun, n=3)
             meant = f"; near it are {', '.join(near)}" if near else ""
-            raise NotFoundError(f"no word or sense is called {text!r} in the genome database{meant}")
+            raise NotFoundError(f"no word or sense is called {_short(text)} in the genome database{meant}")
         return found
 
     def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
@@ -104,21 +109,35 @@ class GenomeSpace:
     # Compositions
 
     def decompose(self, text: str) -> Decomposition:
-        """The composition of a word, of a sense, or of a text: the mean of its words that say something.
+        """The composition of a primitive, a word, a sense, or a text: the mean of its words that say something.
 
         Raises:
             NotFoundError: the dictionary does not have it, or none of the text's words.
         """
+        if (prime := primes_by_name().get(" ".join(text.lower().split()))) is not None:
+            return self._primitive(text, prime)
         if self.find(text) is None and len(text.split()) > 1 and (words := split_words(text)):
             return self._mean(text, words)
         return self._decomposition(text, self._require(text))
+
+    def _primitive(self, text: str, index: int) -> Decomposition:
+        """A name of a primitive that is no single word of the dictionary: all of it is that primitive."""
+        weights = np.zeros(len(KEYS), np.float32)
+        weights[index] = 1
+        chain = Chain(1.0, text, f"an exponent of {KEYS[index]} on the chart of primes", ())
+        told = Explanation(text, (Reason(KEYS[index], 1.0, (chain,)),), self._display)
+        prime, near = PRIMITIVES[index], partial(self._near, weights, unit=None)
+        return Decomposition(
+            text, prime.prime, "primitive", GenomeID.pack([prime.number]), weights, "the chart of primes", (),
+            lambda primitives: told, near, self._display,
+        )  # fmt: skip
 
     def _mean(self, text: str, words: list[str]) -> Decomposition:
         """The composition of several words; its ID has a path, but no leaf: a text is no stored unit."""
         said = [word for word in words if word.lower() not in function_words().silent] or words
         units = [unit for word in said if (unit := self.find(word)) is not None]
         if not units:
-            raise NotFoundError(f"no word of {text!r} is in the genome database")
+            raise NotFoundError(f"no word of {_short(text)} is in the genome database")
         parts = np.stack([self._weights(unit) for unit in units])
         weights = parts.mean(0)
         shares = tuple(
@@ -237,8 +256,24 @@ class GenomeSpace:
         return definition_of(lexicon, ref) if lexicon is not None else ""
 
 
+def _bare(text: str) -> str:
+    """A text as labels are written: blanks for underscores, no punctuation around it."""
+    return text.replace("_", " ").strip(string.whitespace + string.punctuation + "\u2018\u2019\u201c\u201d\u2026")
+
+
+def _short(text: str) -> str:
+    """A text as an error quotes it."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
 def _leading(weights: np.ndarray, count: int) -> list[int]:
-    """The indices of the weightiest primitives, as many as have any weight."""
+    """The indices of the weightiest primitives, as many as have any weight.
+
+    Raises:
+        Error: fewer than one is asked for.
+    """
+    if count < 1:
+        raise Error(f"an explanation is of at least 1 primitive, got {count}")
     return [int(i) for i in np.argsort(-weights, kind="stable")[:count] if weights[i] > 0]
 
 

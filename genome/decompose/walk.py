@@ -8,6 +8,7 @@ from jax.experimental import sparse
 
 from genome.decompose.anchors import Anchors
 from genome.decompose.graph import Csr, Graph
+from genome.primitives import KEYS
 
 STEPS = 20
 KEEP = 0.15
@@ -20,7 +21,7 @@ TEMPER = 0.8
 """Evens weights out a little, so that the leading primitive does not drown the others."""
 
 
-def absorb(graph: Graph, anchors: Anchors, ends: int = 65) -> np.ndarray:
+def absorb(graph: Graph, anchors: Anchors) -> np.ndarray:
     """Where walks from each sense end.
 
     Method: x = B + F (P x), iterated; P one step over definitions and relations, B the anchors' ends, F the share
@@ -30,12 +31,11 @@ def absorb(graph: Graph, anchors: Anchors, ends: int = 65) -> np.ndarray:
     Args:
         graph: one step of the walk, N senses.
         anchors: senses and words where walks end.
-        ends: number of primitives.
 
     Returns:
-        (N, ends) float32, the probability that a walk of at most `STEPS` steps ends in each primitive.
+        (N, 65) float32, the probability that a walk of at most `STEPS` steps ends in each primitive.
     """
-    n = len(graph.in_degree)
+    n, ends = graph.glosses.shape[0], len(KEYS)
     stop = np.zeros((n, ends), np.float32)
     for sense, index in anchors.senses.items():
         stop[sense, index] = 1 - KEEP

@@ -10,6 +10,8 @@ import regex
 _LETTERS = r"(?:\p{L}\p{M}*)+"
 _WORD = regex.compile(rf"{_LETTERS}(?:['\u2019]{_LETTERS})?(?:-{_LETTERS})*")
 
+_CONTRACTED = frozenset({"s", "m", "re", "ve", "ll", "d", ""})
+
 # Detachment rules by part of speech: ending, what replaces it.
 _RULES = {
     "n": (("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"),
@@ -28,6 +30,20 @@ def split_words(text: str) -> list[str]:
         ['My', "mother's", 'well-being', 'songs']
     """
     return _WORD.findall(text)
+
+
+def uncontracted(word: str) -> str:
+    """A word without what is contracted to it; a contracted *not* is what it says.
+
+    Example:
+        >>> [uncontracted(w) for w in ("mother's", "I\u2019m", "they'll", "won't", "cat")]
+        ['mother', 'I', 'they', 'not', 'cat']
+    """
+    word = word.replace("\u2019", "'")
+    if word.lower().endswith("n't"):
+        return "not"
+    stem, apostrophe, end = word.rpartition("'")
+    return stem if apostrophe and end.lower() in _CONTRACTED else word
 
 
 def lemmas(

@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genome.decompose.addresses import SHARE, Addresses, path
-from genome.ids import LEAVES
+from genome.decompose.addresses import SHARE, UNIT_LEAVES, Addresses, path
 
 
 @st.composite
@@ -37,9 +36,10 @@ def test_a_full_path_goes_on_by_one_primitive():
     composition = np.zeros(65)
     composition[[2, 7]] = 0.96, 0.04
     addresses = Addresses()
-    ids = [addresses.of_composition("word", str(n), composition) for n in range(LEAVES + 1)]
-    assert len(set(ids)) == LEAVES + 1
-    assert {i.path for i in ids[:LEAVES]} == {"SOMEONE"}
+    ids = [addresses.of_composition("word", str(n), composition) for n in range(UNIT_LEAVES + 1)]
+    assert len(set(ids)) == UNIT_LEAVES + 1
+    assert {i.path for i in ids[:UNIT_LEAVES]} == {"SOMEONE"}
+    assert all(i.leaf > 0 for i in ids)  # leaf 0 is the path itself
     assert ids[-1].path == "SOMEONE.PART"
 
 

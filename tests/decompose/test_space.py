@@ -8,8 +8,9 @@ import pytest
 
 from genome.db.connect import opened
 from genome.decompose import queries
-from genome.errors import NotFoundError
+from genome.errors import Error, NotFoundError
 from genome.ids import GenomeID, prefix_range
+from genome.primitives import PRIMITIVES
 
 EVERYDAY = [
     (word, accepted.split())
@@ -64,6 +65,7 @@ def test_nonsense_is_one_line(envelope, text):
     with pytest.raises(NotFoundError) as error:
         envelope.decompose(text)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 200
 
 
 def test_a_text_is_the_mean_of_its_words(envelope):
@@ -78,6 +80,43 @@ def test_a_text_is_the_mean_of_its_words(envelope):
         assert sum(chain.share for chain in reason.chains) + reason.rest == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("primitive", PRIMITIVES, ids=lambda p: p.key)
+def test_every_primitive_and_exponent_is_led_by_itself(envelope, primitive):
+    for name in (primitive.key, primitive.prime, *primitive.exponents):
+        for spelled in (name, name.lower()):
+            told = envelope.decompose(spelled)
+            assert told.leading[0][0] == primitive.key
+            assert told.explain().reasons[0].primitive == primitive.key
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("mother's", "mother"),
+        ("It\u2019s", "it"),
+        ("won't", "not"),
+        ("mother,", "mother"),
+        ("\u201csing\u201d", "sing"),
+    ],
+)
+def test_contractions_and_punctuation(envelope, text, label):
+    assert envelope.decompose(text).label == label
+
+
+def test_no_unit_has_the_id_of_a_bare_path(db):
+    assert db.execute("SELECT count(*) FROM unit WHERE id & 16383 = 0").fetchall() == [(0,)]
+
+
+def test_suggestions_come_from_the_index_on_labels(db):
+    plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + queries.SPELLED_LIKE, ("a", "b", 1))]
+    assert "unit_by_label (label>? AND label<?)" in plan[0]
+
+
+def test_an_explanation_has_at_least_one_primitive(envelope):
+    with pytest.raises(Error, match="at least 1"):
+        envelope.decompose("mother").explain(-1)
+
+
 def test_a_misspelling_is_helped(envelope):
     with pytest.raises(NotFoundError, match="mother"):
         envelope.decompose("mothrr")
@@ -86,6 +125,11 @@ def test_a_misspelling_is_helped(envelope):
 def test_a_prefix_is_one_range_scan(db):
     plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + queries.UNITS_IN_RANGE, (0, 1, 1))]
     assert plan == ["SEARCH unit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
+
+
+def test_the_empty_prefix_is_everything(db, envelope):
+    assert envelope.units("", limit=3).height == 3
+    assert envelope.units().height == db.execute("SELECT count(*) FROM unit").fetchall()[0][0]
 
 
 def test_a_prefix_holds_exactly_its_units(db, envelope):
@@ -154,11 +198,16 @@ def test_shares_of_an_explanation_add_up(envelope):
 
 def test_a_chain_is_in_the_dictionary(envelope):
     """Each link of a chain follows from the definition before it, or from a relation."""
-    chain = envelope.decompose("teacher.n.01").explain(1).reasons[0].chains[0]
-    definition = chain.definition
-    for link in chain.links:
-        assert link.relation or link.via in definition.lower()
-        definition = link.definition
+    longest = 0
+    for word in ("teacher", "mother", "king", "river", "promise", "sing", "happy", "clock", "prison", "learn"):
+        for reason in envelope.decompose(word).explain().reasons:
+            for chain in reason.chains:
+                definition = chain.definition
+                for link in chain.links:
+                    assert link.relation or link.via in definition.lower()
+                    definition = link.definition
+                longest = max(longest, len(chain.links))
+    assert longest >= 3
 
 
 def test_a_text_is_one_row_a_word(envelope):

@@ -138,8 +138,13 @@ def _publish(db: apsw.Connection, growing: Path, path: Path) -> None:
             f"{path} cannot be replaced ({error.strerror}); close what holds it, then build again"
         ) from error
     db.close(True)
-    with suppress(OSError):  # a folder that cannot be synced: the rename stands as the system keeps it
-        handle = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Asks the disk to keep a folder's entries; where none can be asked, a rename stands as the system keeps it."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 import apsw
 
 from genome.db.blocks import iter_rows
+from genome.db.build import sync_folder
 from genome.db.connect import meta, opened
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import queries
@@ -118,12 +119,7 @@ def _replacing(path: Path, force: bool) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             growing.unlink()
-    with suppress(OSError):  # a folder that cannot be synced: the rename stands as the system keeps it
-        handle = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    sync_folder(path.parent)
 
 
 def _lock(file: BinaryIO) -> None:

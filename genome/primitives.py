@@ -4,8 +4,10 @@ Source: C. Goddard and A. Wierzbicka, the English chart of primes (65 since 2014
 """
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import partial
 
-from genome.errors import NotFoundError
+from genome.errors import NotFoundError, quoted
 from genome.resources import table
 
 
@@ -65,8 +67,13 @@ def codon(name: str) -> int:
     """
     found = _CODONS.get(name.strip().upper())
     if found is None:
-        raise NotFoundError(f"no primitive is called {name!r}; wanted one of {', '.join(_NAMES)}")
+        near = sorted(_NAMES, key=partial(_likeness, name.strip().upper()[:60]), reverse=True)[:3]
+        raise NotFoundError(f"no primitive is called {quoted(name)}; near it are {', '.join(near)}")
     return found
+
+
+def _likeness(name: str, other: str) -> float:
+    return SequenceMatcher(None, name, other).ratio()
 
 
 def codon_name(number: int) -> str:

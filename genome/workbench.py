@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from genome import db, sources
 from genome.db.connect import meta, opened
 from genome.envelope import Database, Envelope, Roles, assign
-from genome.errors import Error, NotFoundError
+from genome.errors import Error, NotFoundError, quoted
 from genome.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ class Workbench:
             NotFoundError: no database has that name; the text lists those that are there.
         """
         if name not in self.names():
-            raise NotFoundError(f"no database is called {name!r} in {self.folder}; {self._what_is_there(name)}")
+            raise NotFoundError(
+                f"no database is called {quoted(name)} in {self.folder}; {self._what_is_there(name)}"
+            )
         return self.folder / f"{name}.db"
 
     def info(self, name: str) -> dict[str, Any]:
@@ -229,7 +231,9 @@ class Workbench:
         """
         chosen = [name for name, _, known, _ in self.coverage(text).iter_rows() if known]
         if not chosen:
-            raise NotFoundError(f"no lexicon in {self.folder} knows a word of {text!r}; {self._what_is_there('')}")
+            raise NotFoundError(
+                f"no lexicon in {self.folder} knows a word of {quoted(text)}; {self._what_is_there('')}"
+            )
         uuids = {self._database(name).uuid for name in chosen}
         genomes = self._readable("genome")
         if not genomes:
@@ -395,7 +399,7 @@ def _mixture(parts: list[Database]) -> str:
 def _valid(name: str) -> str:
     if not re.fullmatch(r"(?!(?i:con|nul|aux|prn|(?:com|lpt)[0-9])(?:\.|$))[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise Error(
-            f"{name!r} cannot name a database; wanted up to 100 letters, digits and . _ - "
+            f"{quoted(name)} cannot name a database; wanted up to 100 letters, digits and . _ - "
             "(first no sign, and no name that Windows keeps for itself)"
         )
     return name

@@ -65,5 +65,11 @@ def test_numbers_without_a_name(number: int):
 
 
 def test_an_exponent_is_no_name():
-    with pytest.raises(NotFoundError, match="no primitive is called 'TIME'; wanted one of I, YOU"):
+    with pytest.raises(NotFoundError, match="no primitive is called 'TIME'; near it are LONG_TIME, SOME_TIME,"):
         codon("TIME")
+
+
+def test_what_was_asked_is_cut():
+    with pytest.raises(NotFoundError) as caught:
+        codon("X" * 100_000)
+    assert len(str(caught.value)) < 200

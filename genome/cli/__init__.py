@@ -11,7 +11,7 @@ import apsw
 
 from genome import __version__
 from genome.cli import bench, databases, meaning, models, notebooks, serve
-from genome.errors import Error
+from genome.errors import Error, quoted
 
 WRONG_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Error as error:
         return _refuse(str(error))
     except UnicodeEncodeError as error:
-        return _refuse(f"{error.object!r} holds bytes that are not UTF-8; wanted text")
+        return _refuse(f"{quoted(error.object)} holds bytes that are not UTF-8; wanted text")
     except apsw.Error as error:
         return _refuse(f"SQLite says: {error}; `genome verify NAME` looks for damage")
     except OSError as error:

@@ -48,7 +48,7 @@ def add_commands(add: Add) -> None:
 
 def _pull(arguments: argparse.Namespace) -> None:
     bench = workbench(arguments)
-    before = bench.names()
+    before = {name for name, kind, *_ in bench.databases().iter_rows() if kind != "unreadable"}
     path = bench.pull(arguments.what, arguments.name)
     if arguments.json:
         print_json(bench.info(path.stem))
@@ -106,6 +106,7 @@ def _verify(arguments: argparse.Namespace) -> None:
             print(f"{problem.table}: {problem.text}")
     if problems:
         path = bench.path(arguments.name)
-        raise DamagedError(f"{path} is damaged in {len(problems)} places; remove it and build or copy it again")
+        repair = f"remove it, then `{bench.remake(arguments.name)}` makes it again"
+        raise DamagedError(f"{path} is damaged in {len(problems)} places; {repair}")
     if not arguments.json:
         print(f"{arguments.name} is as it was built")

@@ -1,8 +1,13 @@
 """The commands about meaning: decompose, units."""
 
 import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from genome.cli.shared import Add, add_json, count, print_json, print_table, workbench
+
+if TYPE_CHECKING:
+    from genome.decompose import Decomposition
 
 _SHOWN = 6
 
@@ -28,13 +33,20 @@ def _decompose(arguments: argparse.Namespace) -> None:
     with workbench(arguments).envelope() as envelope:
         found = [envelope.decompose(text) for text in arguments.texts]
         if arguments.json:
-            print_json([one.as_json() for one in found])
+            told = [one.as_json() for one in found]
+            if arguments.explain:
+                told = [{**facts, "reasons": _reasons(one)} for facts, one in zip(told, found, strict=True)]
+            print_json(told)
             return
         for one in found:
             print(f"{one.text}  {one.id.path}  {int(one.id)}  ({one.source})")
             print("  " + "  ".join(f"{key} {weight:.3f}" for key, weight in one.leading[:_SHOWN]))
             if arguments.explain:
                 print(one.explain())
+
+
+def _reasons(one: "Decomposition") -> list[dict[str, Any]]:
+    return [{**asdict(reason), "rest": reason.rest} for reason in one.explain().reasons]
 
 
 def _units(arguments: argparse.Namespace) -> None:

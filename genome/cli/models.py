@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from genome.cli.shared import Add, add_json, count, print_json, print_table, read_stdin, workbench
+from genome.cli.shared import Add, add_json, count, print_json, print_table, read_stdin, seed, workbench
 from genome.envelope import Envelope
-from genome.errors import Error
+from genome.errors import Error, quoted
 from genome.workbench import MODEL
 
 
@@ -48,7 +48,7 @@ def add_commands(add: Add) -> None:
     run.add_argument(
         "--top-p", metavar="P", type=_share, help="choose among the likeliest that together have share P"
     )
-    run.add_argument("--seed", metavar="N", type=_seed, help="the same seed gives the same text")
+    run.add_argument("--seed", metavar="N", type=seed, help="the same seed gives the same text")
     add_json(run)
     run.set_defaults(run=_run)
 
@@ -141,7 +141,7 @@ def _json_lines(name: str) -> Iterator[str]:
                 continue
             try:
                 text = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise Error(f"{name}, line {number}: {error}; wanted a JSON string") from error
             if not isinstance(text, str):
                 raise Error(f"{name}, line {number}: wanted a JSON string, got {type(text).__name__}")
@@ -152,22 +152,16 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"wanted a number, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"wanted a number, got {quoted(text)}") from None
 
 
 def _from_zero(text: str) -> float:
     if not 0 <= (value := _number(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"wanted a number of at least 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"wanted a number of at least 0, got {quoted(text)}")
     return value
 
 
 def _share(text: str) -> float:
     if not 0 < (value := _number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"wanted a number above 0 and up to 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"wanted a number above 0 and up to 1, got {quoted(text)}")
     return value
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"wanted a whole number from 0, got {text!r}")
-    return int(text)

@@ -2,15 +2,15 @@
 
 import argparse
 
-from genome.cli.shared import Add, bars, count, workbench
-from genome.errors import Error
+from genome.cli.shared import Add, bars, port, workbench
+from genome.errors import Error, quoted
 
 
 def add_commands(add: Add) -> None:
     """Adds them to the parser."""
     lab = add("lab", "build the default workbench where it lacks something, then open JupyterLab", "genome lab")
     lab.add_argument("--build-only", action="store_true", help="build, and open nothing")
-    lab.add_argument("--port", type=count, help="the port that JupyterLab listens on")
+    lab.add_argument("--port", type=port, help="the port that JupyterLab listens on")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     lab.set_defaults(run=_lab)
 
@@ -54,5 +54,5 @@ def _report(arguments: argparse.Namespace) -> None:
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
-        raise argparse.ArgumentTypeError(f"wanted KEY=VALUE, got {text!r}")
+        raise argparse.ArgumentTypeError(f"wanted KEY=VALUE, got {quoted(text)}")
     return key, value

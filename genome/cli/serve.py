@@ -2,7 +2,7 @@
 
 import argparse
 
-from genome.cli.shared import Add, workbench
+from genome.cli.shared import Add, port, workbench
 from genome.errors import Error
 
 
@@ -12,7 +12,7 @@ def add_commands(add: Add) -> None:
     serve.add_argument(
         "--host", default="127.0.0.1", help="the address to listen on, else 127.0.0.1: this machine only"
     )
-    serve.add_argument("--port", type=_port, default=11434, help="else 11434, Ollama's own; 0 takes a free one")
+    serve.add_argument("--port", type=port, default=11434, help="else 11434, Ollama's own; 0 takes a free one")
     serve.set_defaults(run=_serve)
 
 
@@ -25,9 +25,3 @@ def _serve(arguments: argparse.Namespace) -> None:
             raise
         raise Error(f"{missing} is not installed; `pip install 'token-genome[serve]'` brings it") from error
     serve(workbench(arguments), arguments.host, arguments.port)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"wanted a whole number from 0 to 65535, got {text!r}")
-    return int(text)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from genome.errors import Error
+from genome.errors import Error, quoted
 from genome.progress import Progress, silent
 from genome.workbench import Workbench
 
@@ -52,10 +52,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def count(text: str) -> int:
-    """An argument that counts something: a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text!r}")
-    return int(text)
+    """An argument that counts something: a whole number from 1 on that 32 bits hold."""
+    return _whole(text, 1, (1 << 31) - 1)
+
+
+def port(text: str) -> int:
+    """An argument that is a port; 0 stands for a free one."""
+    return _whole(text, 0, 65535)
+
+
+def seed(text: str) -> int:
+    """An argument that random numbers begin with."""
+    return _whole(text, 0, (1 << 63) - 1)
 
 
 def read_stdin() -> str:
@@ -70,6 +78,13 @@ def read_stdin() -> str:
         raise Error(
             f"standard input is not UTF-8 ({error.reason} at byte {error.start}); convert it first"
         ) from error
+
+
+def _whole(text: str, first: int, last: int) -> int:
+    # Python refuses to read more than 4,300 digits.
+    if not text.isdecimal() or len(text) > 30 or not first <= int(text) <= last:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from {first} to {last}, got {quoted(text)}")
+    return int(text)
 
 
 def _cell(value: object) -> str:

@@ -78,7 +78,7 @@ def iter_rows(
         if checksum(data) != expected or (wanted is not None and at != wanted):
             raise DamagedError(
                 f"{db.filename}: array {array}, rows {at} to {at + rows - 1} are damaged; "
-                "`genome verify` lists all damage, `genome pull` builds the database again"
+                "`genome verify` lists all damage and says how to make the database again"
             )
         yield at, rows, data
         wanted = at + rows

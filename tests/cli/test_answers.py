@@ -39,6 +39,14 @@ def test_decompose_for_people(answer):
     assert "mother.n.01" in text
 
 
+def test_decompose_as_json_with_its_reasons(answer):
+    (told,) = json.loads(answer("decompose", "mother", "--explain", "--json"))
+    reason = told["reasons"][0]
+    assert reason["weight"] == pytest.approx(told["weights"][reason["primitive"]])
+    assert reason["chains"][0]["key"] == "mother.n.01"
+    assert sum(chain["share"] for chain in reason["chains"]) + reason["rest"] == pytest.approx(1)
+
+
 def test_a_word_of_nonsense(workbench, refused):
     home = ("--home", workbench.folder)
     assert "near it are mother" in refused(*home, "decompose", "mothre")

@@ -73,7 +73,11 @@ def test_the_version(capsys):
         ([], "COMMAND"),
         (["bogus"], "bogus"),
         (["info"], "NAME"),
-        (["units", "KNOW", "--limit", "0"], "at least 1"),
+        (["units", "KNOW", "--limit", "0"], "from 1 to 2147483647"),
+        (["units", "KNOW", "--limit", "2147483648"], "from 1 to 2147483647"),
+        (["units", "KNOW", "--limit", "9" * 5000], "from 1 to 2147483647"),
+        (["run", "smollm2", "x", "--seed", "9" * 20], "whole number"),
+        (["lab", "--port", "99999"], "from 0 to 65535"),
         (["units", "KNOW", "--limit", "many"], "many"),
         (["run", "smollm2", "x", "--top-p", "1.5"], "up to 1"),
         (["run", "smollm2", "x", "--temperature", "-1"], "at least 0"),
@@ -104,6 +108,10 @@ def test_a_wrong_command_line_is_one_line(home, refused, arguments, said):
 def test_in_an_empty_workbench_the_repair_is_named(home, refused, arguments, repair):
     assert f"`{repair}`" in refused(*arguments)
     assert not home.exists()
+
+
+def test_a_name_without_end_is_cut(home, refused):
+    assert "'" + "x" * 59 + "…'" in refused("info", "x" * 5000)
 
 
 def test_the_home_option_goes_before_and_after_the_command(home, tmp_path, capsys):
@@ -190,6 +198,18 @@ def test_damage_is_listed_and_is_exit_status_2(home, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "block" in printed.out
     assert printed.err.count("\n") == 1
+
+
+def test_pull_tells_that_it_built_again_and_verify_how(home, tmp_path, capsys):
+    file = gguf(tmp_path / "tiny.gguf")
+    main(["pull", str(file)])
+    database = home / "tiny.db"
+    database.write_bytes(database.read_bytes()[:-5000])
+    capsys.readouterr()
+    assert main(["verify", "tiny"]) == 2
+    assert "`genome pull FILE --name tiny` makes it again" in capsys.readouterr().err
+    assert main(["pull", str(file)]) == 0
+    assert "tiny is ready" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource limits are POSIX")
@@ -286,6 +306,9 @@ def test_lines_of_json_that_are_none(home, tmp_path, refused, monkeypatch):
     assert [next(lines), next(lines)] == ["fine", "also fine"]
     with pytest.raises(Error, match="line 4: wanted a JSON string, got list"):
         next(lines)
+    file.write_text("[" * 100_000)
+    with pytest.raises(Error, match=r"line 1: .*; wanted a JSON string"):
+        next(_json_lines(str(file)))
     file.write_text("no json\n")
     with pytest.raises(Error, match="line 1"):
         next(_json_lines(str(file)))

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from threading import RLock
 from typing import Any, Self
 
@@ -37,9 +37,8 @@ def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
     path = Path(path)
     with sqlite_errors(path):
         check(path, kind)
-        db = _Connection(
-            path.resolve().as_uri() + "?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        )
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        db = _Connection(_uri(path.resolve()) + "?immutable=1", flags)
         try:
             prepare(db)
             _check_kind(db, path, kind)
@@ -47,6 +46,12 @@ def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
             db.close(True)
             raise
     return db
+
+
+def _uri(path: PurePath) -> str:
+    """A file's address; SQLite takes no host in it, as Python writes the folders that Windows shares."""
+    uri = path.as_uri()
+    return uri if uri.startswith("file:///") else "file://" + uri.removeprefix("file:")
 
 
 class _Connection(apsw.Connection):

@@ -6,13 +6,13 @@ import stat
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import apsw
 import pytest
 
 from genome.db import connect, header, is_database, verify
-from genome.db.connect import opened
+from genome.db.connect import _uri, opened
 from genome.db.kinds import APPLICATION_ID
 from genome.errors import DamagedError, Error, NotFoundError
 
@@ -55,6 +55,13 @@ def test_names_with_signs_that_mean_something_in_a_uri(model: Path):
     for name in ("a b.db", "100%41.db", "what?.db", "x#y.db", "é字.db", "mode=rw&.db"):
         shutil.copy(model, model.with_name(name))
         assert header(model.with_name(name))["kind"] == "model"
+
+
+def test_the_address_of_a_file_has_no_host():
+    """SQLite takes an address with an authority for an error: https://www.sqlite.org/uri.html#the_uri_path"""
+    assert _uri(PureWindowsPath(r"\\server\share\a b.db")) == "file:////server/share/a%20b.db"
+    assert _uri(PureWindowsPath(r"C:\a.db")) == "file:///C:/a.db"
+    assert _uri(PurePosixPath("/a.db")) == "file:///a.db"
 
 
 def test_what_is_no_database_of_ours(tmp_path: Path):

@@ -1,6 +1,5 @@
 """The workbench: a folder of reference databases, what makes them, and the envelopes assembled from them."""
 
-import hashlib
 import json
 import os
 import re
@@ -293,12 +292,12 @@ class Workbench:
             raise NotFoundError(f"{file} is neither a file nor a named source ({wanted}); check the spelling")
         if not file.is_file():
             raise Error(f"{file} is not a file; wanted a GGUF file or a named source ({', '.join(_pullable())})")
+        from genome.model.importer import import_gguf, sha256_of
+
         path = self.folder / f"{name}.db"
         if (facts := self._facts(name)) is not None:
-            _same(facts, "source_sha256", _sha256(file), str(file))
+            _same(facts, "source_sha256", sha256_of(file), str(file))
             return path
-        from genome.model import import_gguf
-
         import_gguf(file, path, progress=progress, source=file.name)
         return path
 
@@ -417,11 +416,6 @@ def _same(facts: dict[str, str], fact: str, wanted: str, what: str) -> None:
             f"the database {facts['name']} exists and comes from {facts.get('source') or 'elsewhere'}, not from "
             f"{what}; choose another name with --name, or remove it first"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _schema_version(path: Path) -> int:

@@ -20,7 +20,7 @@ from genome.decompose.lexicon import definition_of
 from genome.decompose.queries import Unit
 from genome.decompose.word_shares import EXPONENT_SHARE
 from genome.decompose.words import lemmas, split_words, uncontracted
-from genome.errors import Error, NotFoundError
+from genome.errors import Error, NotFoundError, quoted
 from genome.ids import GenomeID, prefix_range
 from genome.primitives import KEYS, PRIMITIVES
 
@@ -87,7 +87,7 @@ class GenomeSpace:
             begun = queries.spelled_like(self._db, text.strip().lower()[:2], 4000)
             near = difflib.get_close_matches(text.strip().lower(), begun, n=3)
             meant = f"; near it are {', '.join(near)}" if near else ""
-            raise NotFoundError(f"no word or sense is called {_short(text)} in the genome database{meant}")
+            raise NotFoundError(f"no word or sense is called {quoted(text)} in the genome database{meant}")
         return found
 
     def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
@@ -137,7 +137,7 @@ class GenomeSpace:
         said = [word for word in words if word.lower() not in function_words().silent] or words
         units = [unit for word in said if (unit := self.find(word)) is not None]
         if not units:
-            raise NotFoundError(f"no word of {_short(text)} is in the genome database")
+            raise NotFoundError(f"no word of {quoted(text)} is in the genome database")
         parts = np.stack([self._weights(unit) for unit in units])
         weights = parts.mean(0)
         shares = tuple(
@@ -259,11 +259,6 @@ class GenomeSpace:
 def _bare(text: str) -> str:
     """A text as labels are written: blanks for underscores, no punctuation around it."""
     return text.replace("_", " ").strip(string.whitespace + string.punctuation + "\u2018\u2019\u201c\u201d\u2026")
-
-
-def _short(text: str) -> str:
-    """A text as an error quotes it."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _leading(weights: np.ndarray, count: int) -> list[int]:

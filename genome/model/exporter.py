@@ -259,7 +259,7 @@ def _data(db: apsw.Connection, tensor: TensorRow) -> Iterator[bytes]:
     if told != tensor.size_bytes:
         raise DamagedError(
             f"{db.filename}: tensor {tensor.name} has {told} of {tensor.size_bytes} bytes; "
-            "`genome pull` builds the database again"
+            "`genome verify` tells how to mend it"
         )
 
 

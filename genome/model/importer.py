@@ -47,7 +47,7 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
             )
         told = {"source": gguf.name, "licence": source.text("general.license"), **facts}
         told |= {
-            "source_sha256": _sha256(gguf),
+            "source_sha256": sha256_of(gguf),
             "architecture": source.text("general.architecture", "unknown"),
             "alignment": str(source.alignment),
             "gguf_version": str(source.version),
@@ -68,7 +68,8 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
             _write_tensors(db, source, progress, f"{database.stem}: import")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits: what `source_sha256` holds."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

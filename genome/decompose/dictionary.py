@@ -95,8 +95,10 @@ class Dictionary:
         if lemma.lower() in self.senses_of:
             return pos in CLOSED_CLASS
         words = function_words()
-        if pos in CLOSED_CLASS or lemma in words.primitive or lemma in words.silent:
+        if pos in CLOSED_CLASS or lemma in words.primitive:
             return True
+        if lemma in words.silent:  # *shall*; but *were* is *be*, not Webster's old word for a man
+            return all(pos != "v" for _, pos in self.lemmas(lemma))
         return wanted[lemma] >= DEFINING_COUNT and not self.lemmas(lemma)
 
     def glosses(self) -> list[list[GlossWord]]:

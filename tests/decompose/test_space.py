@@ -153,6 +153,8 @@ def test_every_token_has_an_id_of_its_own(db):
 def test_special_tokens_stand_under_their_codon(db, envelope):
     (number,) = envelope.encode("<|im_start|>")
     assert GenomeID(queries.unit_of(db, "token", "smollm2", number).id).names[0] == "SPECIAL"
+    (number,) = envelope.encode(" were")
+    assert GenomeID(queries.unit_of(db, "token", "smollm2", number).id).names[0] == "BE_SOMEONE"
     (number,) = envelope.encode(" mother")
     token = queries.unit_of(db, "token", "smollm2", number)
     assert token.method == "dictionary"

@@ -92,7 +92,7 @@ def test_prefixes_as_people_type_them():
         (["KNOW"], -1, "from 0 to 16383, got -1"),
         ("KNOW..SAY", 0, "no primitive is called ''"),
         ("KNOW.", 0, "no primitive is called ''"),
-        ("LOVE", 0, "no primitive is called 'LOVE'; wanted one of I, YOU, SOMEONE"),
+        ("LOVE", 0, "no primitive is called 'LOVE'; near it are MOVE, LIVE, ABOVE"),
     ],
 )
 def test_what_cannot_be_packed_is_one_line(path: object, leaf: int, said: str):

@@ -92,8 +92,8 @@ class Decomposition:
     Attributes:
         text: what was asked.
         label: the unit that was found: the word as the dictionary spells it, or a sense's key.
-        kind: word, sense, token, or text for several words.
-        id: its genome ID; that of a text is a path, which no unit has.
+        kind: word, sense, token, primitive (named as on the chart), or text for several words.
+        id: its genome ID; that of a primitive or a text is a bare path (leaf 0), which no unit has.
         weights: (65,) float32, non-negative, sum 1, in the order of the primitives.
         source: the method and the database that it comes from: `senses of wordnet`.
         senses: what it is mixed from, the largest share first: a word's senses, a text's words.

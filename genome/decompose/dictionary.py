@@ -12,7 +12,7 @@ from typing import NamedTuple
 import apsw
 
 from genome.decompose import lexicon
-from genome.decompose.glosses import Candidate, GlossWord, function_words, gloss_words
+from genome.decompose.glosses import Candidate, GlossWord, definition_counts, function_words, gloss_words
 from genome.decompose.words import lemmas
 from genome.errors import NotFoundError
 
@@ -60,8 +60,7 @@ class Dictionary:
         (first, db), *others = lexicons
         dictionary._add(first, db, None)
         for name, db in others:
-            used = Counter(w for gloss in dictionary.glosses() for w in {g.word for g in gloss})
-            dictionary._add(name, db, used)
+            dictionary._add(name, db, definition_counts(dictionary.glosses()))
         return dictionary
 
     def _add(self, origin: str, db: apsw.Connection, wanted: Counter[str] | None) -> None:

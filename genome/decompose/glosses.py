@@ -1,6 +1,7 @@
 """What a definition says to the walk: its words, how much each counts, and the senses it may mean."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -72,6 +73,16 @@ def gloss_words(definition: str) -> Iterator[GlossWord]:
             context = "to" if before == "to" else "nominal" if before in _AFTER_NOMINAL else ""
             yield GlossWord(word, context, place)
         before = word
+
+
+def definition_counts(glosses: Iterable[Iterable[GlossWord]]) -> Counter[str]:
+    """In how many definitions each word stands.
+
+    Example:
+        >>> definition_counts([gloss_words("person of a person"), gloss_words("young person")])["person"]
+        2
+    """
+    return Counter(word for gloss in glosses for word in {g.word for g in gloss})
 
 
 def candidate_shares(candidates: Iterable[Candidate], context: str) -> dict[int, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from genome.decompose.dictionary import Dictionary
-from genome.decompose.glosses import POSITION_DECAY, candidate_shares
+from genome.decompose.glosses import POSITION_DECAY, candidate_shares, definition_counts
 
 RELATION_WEIGHTS = {
     "hypernym": 1.5, "instance_hypernym": 1.5, "similar": 1.0, "pertains": 1.0, "derivation": 1.0,
@@ -58,7 +58,7 @@ def build_graph(dictionary: Dictionary, ends: frozenset[str]) -> Graph:
     """
     count = len(dictionary.entries)
     glosses_read = dictionary.glosses()
-    used = Counter(w for gloss in glosses_read for w in {g.word for g in gloss})
+    used = definition_counts(glosses_read)
     weights = {word: float(np.sqrt(np.log(count / n))) for word, n in used.items()}
     places: dict[tuple[str, str], int] = {}
     known: dict[str, bool] = {}

@@ -150,18 +150,18 @@ def _told(database: Path) -> Iterator[None]:
 
 def _parts(db: apsw.Connection, progress: Progress, stage: str) -> Iterator[bytes]:
     """The file from its begin to its end."""
-    facts, tensors, offsets = meta(db), queries.tensors(db), queries.offsets(db)
+    layout, tensors, offsets = queries.files(db)[0].layout, queries.tensors(db), queries.offsets(db)
     fields = list(queries.fields(db))
     at = 0
-    for part in _metadata(db, int(facts["gguf_version"]), fields, len(tensors)):
+    for part in _metadata(db, int(layout["version"]), fields, len(tensors)):
         yield part
         at += len(part)
-    alignment = int(facts["alignment"])
+    alignment = int(layout["alignment"])
     at += sum(len(_description(tensor, 0)) for tensor in tensors)
     for tensor, offset in zip(tensors, offsets, strict=True):
         yield _description(tensor, offset - aligned(at, alignment))
 
-    odd = json.loads(facts.get("padding", "{}"))
+    odd = layout.get("padding", {})
     usual = usual_end(at, zip(offsets, (t.size_bytes for t in tensors), strict=True), alignment)
     done, total = 0, sum(t.size_bytes for t in tensors)
     for offset, tensor in sorted(zip(offsets, tensors, strict=True)):

@@ -33,8 +33,8 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
         gguf: the file, version 2 or 3, little endian, in one part.
         database: the database's final name; what stands there is replaced when all is written.
         progress: told about bytes of tensors.
-        facts: rows of `meta`, such as source and licence. `source_sha256`, `architecture`, `alignment`,
-            `gguf_version` and, where it is unusual, `padding` come from the file.
+        facts: rows of `meta`, such as source and licence. `source_sha256` and `architecture` come
+            from the file.
 
     Raises:
         NotFoundError, DamagedError: the file is missing, no GGUF file, truncated or inconsistent.
@@ -46,15 +46,15 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
                 f"{gguf} is one of {parts} parts of a model; wanted one file: join them with gguf-split --merge"
             )
         told = {"source": gguf.name, "licence": source.text("general.license"), **facts}
-        told |= {
-            "source_sha256": sha256_of(gguf),
-            "architecture": source.text("general.architecture", "unknown"),
-            "alignment": str(source.alignment),
-            "gguf_version": str(source.version),
-            **_padding(source),
-        }
+        sha256 = sha256_of(gguf)
+        told |= {"source_sha256": sha256, "architecture": source.text("general.architecture", "unknown")}
+        layout = {"version": source.version, "alignment": source.alignment, **_padding(source)}
         tokens = _Tokens(source)
         with building(database, "model", **told) as db:
+            db.execute(
+                "INSERT INTO file VALUES (0, ?, 'gguf', ?, ?, ?, NULL)",
+                (gguf.name, source.size_bytes, sha256, json.dumps(layout)),
+            )
             own_tables = {TOKENS, MERGES, *tokens.exact}
             db.executemany(
                 "INSERT INTO hyperparameter VALUES (?, ?, ?, ?)",
@@ -74,8 +74,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _padding(source: GGUF) -> dict[str, str]:
-    """The fact `padding`: the file's size and what stands between its parts, where that is not the usual zeros."""
+def _padding(source: GGUF) -> dict[str, object]:
+    """The layout's `padding`: the file's size and what stands between its parts, where those are not zeros."""
     odd, told = {}, 0
     for begin, end in source.padding():
         raw = source.part(begin, min(end, begin + MOST_PADDING_BYTES + 1))
@@ -89,7 +89,7 @@ def _padding(source: GGUF) -> dict[str, str]:
     usual = usual_end(source.head_bytes, ((t.offset, t.size_bytes) for t in source.tensors), source.alignment)
     if not odd and source.size_bytes == usual:
         return {}
-    return {"padding": json.dumps({"size_bytes": source.size_bytes, "bytes": odd})}
+    return {"padding": {"size_bytes": source.size_bytes, "bytes": odd}}
 
 
 def _number(source: GGUF, key: str) -> int:
@@ -102,9 +102,9 @@ def _write_tensors(db: apsw.Connection, source: GGUF, progress: Progress, stage:
     for number, tensor in enumerate(source.tensors):
         role, layer = role_and_layer(tensor.name)
         db.execute(
-            "INSERT INTO tensor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO tensor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (number, tensor.name, role, layer, tensor.dtype, json.dumps(tensor.shape),
-             tensor.row_count, tensor.row_bytes, tensor.offset),
+             tensor.row_count, tensor.row_bytes, 0, tensor.offset),
         )  # fmt: skip
         if tensor.size_bytes:
             _write_data(db, source, number, tensor)

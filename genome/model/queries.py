@@ -39,6 +39,17 @@ class TensorRow(NamedTuple):
         return self.row_count * self.row_bytes
 
 
+class FileRow(NamedTuple):
+    """A file that the model came from; `layout` is what its format leaves open."""
+
+    id: int
+    name: str
+    format: str
+    size_bytes: int
+    sha256: str
+    layout: dict
+
+
 _TOKEN = "SELECT id, piece, bytes, type, score FROM token "
 _TENSOR = "SELECT id, name, role, layer, dtype, shape, row_count, row_bytes FROM tensor "
 
@@ -184,6 +195,12 @@ def tensor(db: apsw.Connection, name: str) -> TensorRow:
     for row in db.execute(_TENSOR + "WHERE name = ?", (name,)):
         return _tensor(row)
     raise NotFoundError(f"{db.filename} has no tensor {name!r}; `genome info` lists the tensors")
+
+
+def files(db: apsw.Connection) -> list[FileRow]:
+    """The files that the model came from, in the order of their set."""
+    sql = "SELECT id, name, format, size_bytes, sha256, layout FROM file ORDER BY id"
+    return [FileRow(*facts, json.loads(layout)) for *facts, layout in db.execute(sql)]
 
 
 def offsets(db: apsw.Connection) -> list[int]:

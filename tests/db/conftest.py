@@ -11,8 +11,8 @@ from genome.db import building, write_rows
 
 def _add_array(db: apsw.Connection, number: int, data: bytes, row_bytes: int) -> None:
     """A tensor of F32 rows, as the model schema wants it, and its blocks."""
-    columns = "id, name, role, dtype, shape, row_count, row_bytes, offset"
-    row = (number, f"t{number}", "t", "F32", "[]", len(data) // row_bytes, row_bytes, 0)
+    columns = "id, name, role, dtype, shape, row_count, row_bytes, file_id, offset"
+    row = (number, f"t{number}", "t", "F32", "[]", len(data) // row_bytes, row_bytes, 0, 0)
     db.execute(f"INSERT INTO tensor ({columns}) VALUES ({', '.join('?' * len(row))})", row)
     write_rows(db, number, data, row_bytes)
 
@@ -27,6 +27,7 @@ def _pattern(size_bytes: int, seed: int = 0) -> bytes:
 def _make_model(path: Path, source: str = "made by a test") -> Path:
     """Two arrays: 3 blocks of rows of 612 bytes, and one row longer than a block; 300 tokens."""
     with building(path, "model", source=source, licence="none") as db:
+        db.execute("INSERT INTO file VALUES (0, 't.gguf', 'gguf', 0, '', '{}', NULL)")
         _add_array(db, 0, _pattern(300 * 612), 612)
         _add_array(db, 1, _pattern(70_000, seed=7), 70_000)
         tokens = ((i, f"p{i}", f"p{i}".encode(), 1, -i / 7) for i in range(300))

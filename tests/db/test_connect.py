@@ -89,7 +89,7 @@ def test_another_kind_or_version(model: Path):
     edit(model, "PRAGMA user_version = 99")
     assert "schema version 99, newer than this program; update" in refused(model)
     edit(model, "PRAGMA user_version = 0")
-    assert "schema version 0, wanted 1; `genome pull` builds it again" in refused(model)
+    assert "schema version 0, wanted 2; `genome pull` builds it again" in refused(model)
 
 
 @pytest.mark.parametrize("rest", [99, 100, 5000, 16384, 0.5, -1])

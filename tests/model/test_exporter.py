@@ -375,9 +375,15 @@ DAMAGE = {
     "a token": ("UPDATE token SET piece = 5 WHERE id = 7", "wanted text or bytes, got 5"),
     "a token less": ("DELETE FROM token WHERE id = 5", "it gives a file of SHA-256"),
     "a part of merges less": ("DELETE FROM fragment", "wanted text or bytes, got None"),
-    "no facts": ("DELETE FROM meta WHERE key = 'alignment'", "it does not spell a GGUF file ('alignment')"),
+    "no facts": (
+        "UPDATE file SET layout = json_remove(layout, '$.alignment')",
+        "it does not spell a GGUF file ('alignment')",
+    ),
     "another source": ("UPDATE meta SET value = 'abc' WHERE key = 'source_sha256'", "its source had abc"),
-    "no alignment": ("UPDATE meta SET value = '0' WHERE key = 'alignment'", "it does not spell a GGUF file"),
+    "no alignment": (
+        "UPDATE file SET layout = json_set(layout, '$.alignment', 0)",
+        "it does not spell a GGUF file",
+    ),
 }
 
 

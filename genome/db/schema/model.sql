@@ -1,7 +1,19 @@
--- A language model: hyper-parameters, tensors in row blocks, tokens and merges.
--- The facts `gguf_version` and `alignment` in meta say how the source file was laid out; the fact `padding` is
--- there where bytes that belong to no tensor are not zeros, or the file ends elsewhere than its last tensor and the
--- padding after it: {"size_bytes": the file's size, "bytes": {"offset": hexadecimal}}.
+-- A language model: the files it came from, hyper-parameters, tensors in row blocks, tokens and merges.
+
+-- The files, in the order of their set; what they hold beside tensors, so that each goes out byte for byte.
+CREATE TABLE file (
+    id         INTEGER PRIMARY KEY,          -- 0..
+    name       TEXT NOT NULL UNIQUE,         -- within its folder: model-00001-of-00002.safetensors
+    format     TEXT NOT NULL,                -- gguf, safetensors; plain for what holds no tensors (tokenizer.json)
+    size_bytes INTEGER NOT NULL,
+    sha256     TEXT NOT NULL,
+    layout     TEXT NOT NULL,                -- JSON, what the format leaves open. gguf: version, alignment; padding where
+                                             -- bytes that belong to no tensor are not zeros, or the file ends elsewhere
+                                             -- than its last tensor and the padding after it:
+                                             -- {"size_bytes": the file's size, "bytes": {"offset": hexadecimal}}
+    head       BLOB                          -- Zstandard: the bytes before the first tensor's, of a plain file all;
+                                             -- NULL where the tables below say them
+) STRICT;
 
 -- Key-value metadata in the order and with the types of the source file.
 -- A value that has tables of its own (tokens, scores, token types, merges) is NULL here; scores that the table
@@ -24,7 +36,8 @@ CREATE TABLE tensor (
     shape      TEXT NOT NULL,                -- JSON, rows first (NumPy's order)
     row_count  INTEGER NOT NULL,             -- product of all dimensions but the last
     row_bytes  INTEGER NOT NULL,             -- bytes of one row as stored
-    offset     INTEGER NOT NULL              -- where its data began in the source file, in bytes
+    file_id    INTEGER NOT NULL REFERENCES file (id),
+    offset     INTEGER NOT NULL              -- where its data began in that file, in bytes
 ) STRICT;
 
 -- A tensor's bytes, cut between rows, about 64 KiB each.

@@ -2,21 +2,18 @@
 
 import hashlib
 import json
-import os
-import re
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import apsw
 
 from genome.db.blocks import iter_rows
-from genome.db.build import sync_folder
 from genome.db.connect import meta, opened
-from genome.errors import DamagedError, Error, NotFoundError
+from genome.db.replace import replacing
+from genome.errors import DamagedError
 from genome.model import queries
 from genome.model.gguf import (
     CODES,
@@ -59,10 +56,9 @@ def export_gguf(database: Path, gguf: Path, *, force: bool = False, progress: Pr
         Error: the database is of another kind, a file has that name, or the disk is full or refuses.
     """
     with opened(database, "model") as db:
-        _check_target(database, gguf, force)
         db.pragma("mmap_size", 0)  # mapped pages would count as this process's memory, up to the whole model
         wanted = meta(db).get("source_sha256", "")
-        with _replacing(gguf, force) as file:
+        with replacing(gguf, force, source=database) as file:
             sha = hashlib.sha256()
             with _told(database):
                 for part in _parts(db, progress, f"{database.stem}: export"):
@@ -74,67 +70,6 @@ def export_gguf(database: Path, gguf: Path, *, force: bool = False, progress: Pr
                     f"{wanted[:16]}…; nothing is written: `genome pull` builds it again"
                 )
     return wanted
-
-
-def _check_target(database: Path, gguf: Path, force: bool) -> None:
-    try:
-        if not gguf.parent.is_dir():
-            raise NotFoundError(f"{gguf.parent} is not a folder; make it first, or choose another one")
-        if not os.path.lexists(gguf):
-            return
-        if not force:
-            raise Error(f"{gguf} exists; choose another name, or replace it with --force (in Python force=True)")
-        if not gguf.is_file() or gguf.samefile(database):
-            raise Error(f"{gguf} cannot be replaced: it is no ordinary file, or the database; choose another name")
-    except OSError as error:
-        raise Error(f"{gguf} cannot be looked at ({error.strerror}); choose another folder") from error
-
-
-@contextmanager
-def _replacing(path: Path, force: bool) -> Iterator[BinaryIO]:
-    """A hidden file beside `path` that takes its name at the end of the block; an error leaves nothing."""
-    growing = path.with_name(f".{path.name}.{token_hex(4)}.exporting")
-    try:
-        for leftover in path.parent.iterdir():
-            if re.fullmatch(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.exporting", leftover.name):
-                _remove_leftover(leftover)
-        with growing.open("xb") as file:
-            try:
-                with suppress(OSError):  # a disk without locks: what a killed export leaves stays there
-                    _lock(file)
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            except BaseException:
-                with suppress(OSError):
-                    file.close()  # what is still in its buffer may find the disk full once more
-                raise
-        if not force and os.path.lexists(path):
-            raise Error(f"{path} has appeared during the export; it stays as it is: choose another name")
-        os.replace(growing, path)
-    except OSError as error:
-        raise Error(
-            f"{path} cannot be written ({error.strerror}); choose a folder that can be, with space enough"
-        ) from error
-    finally:
-        with suppress(OSError):
-            growing.unlink()
-    sync_folder(path.parent)
-
-
-def _lock(file: BinaryIO) -> None:
-    """Tells a live export's file from what a killed one left. Windows needs none: it removes no open file."""
-    if os.name != "nt":
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _remove_leftover(leftover: Path) -> None:
-    with suppress(OSError):
-        with leftover.open("rb") as file:
-            _lock(file)
-        leftover.unlink()
 
 
 @contextmanager

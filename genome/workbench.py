@@ -185,7 +185,7 @@ class Workbench:
             facts = self._facts(GENOME)
             if facts is not None:
                 _same(facts, "source", _mixture(parts), _mixture(parts))
-            if facts is None or Database(GENOME, self.path(GENOME), facts).lineage != {d.uuid for d in parts}:
+            if facts is None or not _made_from(Database(GENOME, self.path(GENOME), facts), *parts):
                 self._build_genome(parts, told)
                 built.append(GENOME)
             return built
@@ -238,9 +238,12 @@ class Workbench:
         if not genomes:
             return self.envelope(*chosen)
         best = max(genomes, key=lambda g: (len(g.lineage & uuids), g.name))
-        models = [d.name for d in self._readable("model") if d.uuid in best.lineage]
+        models = sorted(
+            (d for d in self._readable("model") if d.vocabulary and d.vocabulary == best.vocabulary),
+            key=lambda d: (d.uuid not in best.lineage, d.name),
+        )
         lexicons = [name for name in chosen if self._database(name).uuid in best.lineage]
-        return self.envelope(*models[:1], *lexicons, best.name)
+        return self.envelope(*(d.name for d in models[:1]), *lexicons, best.name)
 
     def __repr__(self) -> str:
         return f"Workbench({str(self.folder)!r}): {', '.join(self.names()) or 'empty'}"
@@ -314,6 +317,7 @@ class Workbench:
             "licence": "; ".join(f"{d.name}: {d.meta.get('licence')}" for d in parts),
             "model": model.name,
             "model_uuid": model.uuid,
+            "vocabulary": model.vocabulary or "",
             "lexicon_names": json.dumps([d.name for d in lexicons]),
             "lexicon_uuids": json.dumps([d.uuid for d in lexicons]),
         }
@@ -335,7 +339,7 @@ class Workbench:
             yield bars
 
     def _roles(self, names: tuple[str, ...]) -> Roles:
-        return assign([self._database(name) for name in names], self._readable("genome"))
+        return assign([self._database(name) for name in names], self._readable("genome", "model"))
 
     def _facts(self, name: str) -> dict[str, str] | None:
         """What the header of a database says; None if none is there, or one that can only be built again.
@@ -354,18 +358,17 @@ class Workbench:
             return None
 
     def _database(self, name: str) -> Database:
-        path = self.path(name)
-        return Database(name, path, db.header(path))
+        return Database.read(name, self.path(name))
 
-    def _readable(self, kind: str) -> list[Database]:
-        """The databases of a kind; damaged files, which some other name may be about, are passed over."""
+    def _readable(self, *kinds: str) -> list[Database]:
+        """The databases of some kinds; damaged files, which some other name may be about, are passed over."""
         found = []
         for name in self.names():
             try:
                 database = self._database(name)
             except Error:
                 continue
-            if database.kind == kind:
+            if database.kind in kinds:
                 found.append(database)
         return found
 
@@ -393,6 +396,11 @@ def _pullable() -> list[str]:
 def _mixture(parts: list[Database]) -> str:
     """What a genome database says of where it comes from."""
     return " + ".join(d.name for d in parts)
+
+
+def _made_from(genome: Database, model: Database, *lexicons: Database) -> bool:
+    """Whether a genome database addresses a model's tokens and was built from these lexicons."""
+    return genome.vocabulary == model.vocabulary and set(genome.origins) == {d.uuid for d in lexicons}
 
 
 def _valid(name: str) -> str:

@@ -29,13 +29,13 @@ def lexicon(folder: Path, name: str, words: str) -> str:
 
 def model(folder: Path, name: str) -> str:
     path = folder / f"{name}.db"
-    with building(path, "model", source=name):
-        pass
-    return header(path)["uuid"]
+    with building(path, "model", source=name) as db:
+        db.execute("INSERT INTO token VALUES (0, ?, ?, 1, NULL)", (name, name.encode()))
+    return header(path)["vocabulary"]
 
 
 def genome_of(folder: Path, name: str, lexicons: list[str], model: str = "", **facts: str) -> None:
-    facts |= {"model_uuid": model} if model else {}
+    facts |= {"vocabulary": model} if model else {}
     names = json.dumps([f"lexicon {n}" for n in range(len(lexicons))])
     with building(
         folder / f"{name}.db", "genome", lexicon_names=names, lexicon_uuids=json.dumps(lexicons), **facts

@@ -1,6 +1,7 @@
 """Atomic builds: a database appears under its name complete, or not at all."""
 
 import datetime
+import hashlib
 import os
 import re
 import uuid
@@ -13,7 +14,7 @@ import apsw
 
 from genome.db.connect import prepare, sqlite_errors
 from genome.db.contents import digests, identity
-from genome.db.kinds import APPLICATION_ID, KINDS, SCHEMA_VERSION, schema
+from genome.db.kinds import APPLICATION_ID, FINGERPRINTS, KINDS, SCHEMA_VERSION, schema
 from genome.db.layout import inside_virtual
 from genome.errors import Error
 
@@ -111,7 +112,7 @@ def _remove_leftover(leftover: Path, path: Path) -> None:
 def _finish(db: apsw.Connection, name: str, kind: str, facts: dict[str, str]) -> None:
     """The header facts and the digests. The uuid follows from the content: the same sources, the same identity."""
     content = digests(db)
-    facts = {"source": "", "source_sha256": "", "licence": "", **facts}
+    facts = {"source": "", "source_sha256": "", "licence": "", **facts, **_fingerprints(db, kind)}
     checksum = identity(kind, facts, content, inside_virtual(db))
     facts |= {
         "kind": kind,
@@ -126,6 +127,19 @@ def _finish(db: apsw.Connection, name: str, kind: str, facts: dict[str, str]) ->
         "INSERT INTO contents VALUES (?, ?, ?)", [(t, n, sha) for t, (n, sha) in sorted(content.items())]
     )
     db.execute("COMMIT")
+
+
+def _fingerprints(db: apsw.Connection, kind: str) -> dict[str, str]:
+    """The facts of a kind that follow from its rows."""
+    found = {}
+    for fact, sql in FINGERPRINTS.get(kind, {}).items():
+        sha, rows = hashlib.sha256(), 0
+        for row in db.execute(sql):
+            sha.update(repr(row).encode("utf-8", "surrogatepass"))
+            rows += 1
+        if rows:
+            found[fact] = sha.hexdigest()
+    return found
 
 
 def _publish(db: apsw.Connection, growing: Path, path: Path) -> None:

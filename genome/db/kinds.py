@@ -10,6 +10,9 @@ SCHEMA_VERSION = {"model": 2, "lexicon": 1, "genome": 1}
 
 KINDS = tuple(SCHEMA_VERSION)
 
+FINGERPRINTS = {"model": {"vocabulary": "SELECT id, bytes, type FROM token ORDER BY id"}}
+"""Facts of a kind's `meta` that the build adds: the SHA-256 of what a query gives, where it gives anything."""
+
 _SCHEMA = Path(__file__).parent / "schema"
 
 

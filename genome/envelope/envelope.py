@@ -1,121 +1,20 @@
 """The activity envelope: the databases that one activity works with, each under a role, swapped while in use."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Self
 
 import apsw
 
-from genome import db
-from genome.db import Journal, connect
+from genome.db import Journal
+from genome.envelope.held import Held
+from genome.envelope.roles import Roles
 from genome.errors import Error
-from genome.ids import GenomeID
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from genome.decompose import Decomposition, GenomeSpace
-    from genome.model import LanguageModel, Step, Tokenizer
-
-
-@dataclass(frozen=True)
-class Database:
-    """A reference database of the workbench.
-
-    Attributes:
-        name: the file's name without `.db`.
-        path: the file.
-        meta: what its header says: kind, uuid, source, licence, created, checksum and what its kind adds.
-    """
-
-    name: str
-    path: Path
-    meta: dict[str, str] = field(hash=False)
-
-    @property
-    def kind(self) -> str:
-        """`model`, `lexicon`, `genome`."""
-        return self.meta.get("kind", "")
-
-    @property
-    def uuid(self) -> str:
-        """Its identity, which follows from its content."""
-        return self.meta.get("uuid", "")
-
-    @property
-    def model_uuid(self) -> str | None:
-        """Of a genome database: the model whose tokens it addresses; None without one."""
-        return self.meta.get("model_uuid") or None
-
-    @property
-    def origins(self) -> dict[str, str]:
-        """Of a genome database: the lexicons that it was built from, the names they had then by their uuids."""
-        uuids, names = (json.loads(self.meta.get(fact) or "[]") for fact in ("lexicon_uuids", "lexicon_names"))
-        return dict(zip(uuids, names, strict=True))
-
-    @property
-    def lineage(self) -> frozenset[str]:
-        """Of a genome database: the uuids of everything it was built from."""
-        return frozenset(self.origins) | ({self.model_uuid} if self.model_uuid else frozenset())
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which database has which role in an envelope."""
-
-    model: Database | None = None
-    lexicons: tuple[Database, ...] = ()
-    genome: Database | None = None
-
-    @property
-    def databases(self) -> tuple[Database, ...]:
-        """All of them: model, lexicons, genome."""
-        return tuple(d for d in (self.model, *self.lexicons, self.genome) if d is not None)
-
-
-def assign(databases: Iterable[Database], genomes: Iterable[Database]) -> Roles:
-    """Gives each database the role of its kind; without a genome among them, adds the one made from them.
-
-    Args:
-        databases: in the order in which they were named.
-        genomes: those that may be added. Of several that fit, the one made from the fewest others.
-
-    Raises:
-        Error: two databases for one role, or a genome of another vocabulary.
-    """
-    databases = list(databases)
-    named = {kind: [d for d in databases if d.kind == kind] for kind in db.KINDS}
-    for kind in ("model", "genome"):
-        if len(named[kind]) > 1:
-            raise Error(f"an envelope has one {kind}, got {_names(named[kind])}; name one of them")
-    model = next(iter(named["model"]), None)
-    lexicons = tuple(dict.fromkeys(named["lexicon"]))
-    genome = next(iter(named["genome"]), None)
-    if genome is None:
-        fitting = [g for g in genomes if _misfit(g, model, lexicons) is None]
-        genome = min(fitting, key=lambda g: (len(g.lineage), g.name), default=None)
-    elif (reason := _misfit(genome, model, lexicons)) is not None:
-        raise Error(reason)
-    return Roles(model, lexicons, genome)
-
-
-def _misfit(genome: Database, model: Database | None, lexicons: Sequence[Database]) -> str | None:
-    """Why a genome database does not go with a model and lexicons; None if it does."""
-    repair = "`genome lab --build-only` builds one for the default databases"
-    if model is not None and genome.model_uuid != model.uuid:
-        whose = f"the tokens of {genome.meta.get('model', 'another model')}" if genome.model_uuid else "no tokens"
-        return f"{genome.name} addresses {whose}, not those of {model.name} (another content); {repair}"
-    if strangers := [d for d in lexicons if d.uuid not in genome.origins]:
-        return f"{genome.name} was not built from {_names(strangers)}; name its own lexicons, or none; {repair}"
-    return None
-
-
-def _names(databases: Iterable[Database]) -> str:
-    return " and ".join(d.name for d in databases)
+    from genome.decompose import Decomposition
+    from genome.model import Step, Tokenizer
 
 
 class Envelope:
@@ -137,11 +36,11 @@ class Envelope:
         self.journal = Journal()
         self._resolve = resolve
         self._display = display
-        self._held = _Open(roles, self.journal, display)
+        self._held = Held(roles, self.journal, display)
         self._closed = False
 
     @property
-    def _open(self) -> "_Open":
+    def _open(self) -> "Held":
         if self._closed:
             raise Error("this envelope is closed; the workbench gives a new one: `envelope(...)`")
         return self._held
@@ -363,93 +262,3 @@ class Envelope:
 
     def _repr_html_(self) -> str:
         return self._display(self)
-
-
-class _Open:
-    """The open databases of one set of roles; each is opened when it is first needed."""
-
-    def __init__(self, roles: Roles, journal: Journal, display: Callable[[object], str]) -> None:
-        self.roles = roles
-        self._journal = journal
-        self._display = display
-        self._space: GenomeSpace | None = None
-        self._connections: dict[Database, apsw.Connection] = {}
-        self._tokenizer: Tokenizer | None = None
-        self._language_model: LanguageModel | None = None
-        self._making = RLock()
-
-    def turned(self, roles: Roles) -> "_Open":
-        """For other roles, sharing what stays. The databases that go are closed when nothing uses them any more."""
-        new = _Open(roles, self._journal, self._display)
-        new._connections = {d: c for d, c in self._connections.items() if d in roles.databases}
-        if roles.model == self.roles.model:
-            new._tokenizer = self._tokenizer
-            if roles.genome == self.roles.genome:
-                new._language_model = self._language_model
-        return new
-
-    def connection(self, database: Database) -> apsw.Connection:
-        with self._making:
-            if database not in self._connections:
-                self._connections[database] = connect(database.path, database.kind)
-            return self._connections[database]
-
-    def model(self) -> apsw.Connection:
-        if self.roles.model is None:
-            raise Error("no model is in this envelope; `genome pull smollm2` makes one, then name it")
-        return self.connection(self.roles.model)
-
-    def genome(self) -> apsw.Connection:
-        if self.roles.genome is None:
-            others = _names(self.roles.databases) or "nothing"
-            raise Error(
-                f"no genome database goes with {others}; `genome lab --build-only` builds one for the default ones"
-            )
-        return self.connection(self.roles.genome)
-
-    def identify(self) -> Callable[[int], GenomeID | None]:
-        """From a token's number to its genome ID; None where no genome database addresses the model's tokens."""
-        if self.roles.genome is None or self.roles.genome.model_uuid is None:
-            return lambda token: None
-        return partial(self.space().token_id, self.roles.genome.meta.get("model", ""))
-
-    def lexicons(self) -> list[tuple[str, apsw.Connection]]:
-        if not self.roles.lexicons:
-            raise Error("no lexicon is in this envelope; `genome pull wordnet` makes one, then name it")
-        return [(d.name, self.connection(d)) for d in self.roles.lexicons]
-
-    def space(self) -> "GenomeSpace":
-        with self._making:
-            if self._space is None:
-                from genome.decompose import GenomeSpace
-
-                db, names = self.genome(), self.roles.genome.origins if self.roles.genome else {}
-                lexicons = {names[d.uuid]: self.connection(d) for d in self.roles.lexicons if d.uuid in names}
-                self._space = GenomeSpace(db, lexicons, self._display)
-            return self._space
-
-    def tokenizer(self) -> "Tokenizer":
-        with self._making:
-            if self._tokenizer is None:
-                from genome.model import Tokenizer
-
-                self._tokenizer = Tokenizer(self.model())
-            return self._tokenizer
-
-    def language_model(self) -> "LanguageModel":
-        with self._making:
-            if self._language_model is None:
-                from genome.model import LanguageModel
-
-                db, name = self.model(), self.roles.model.name if self.roles.model else ""
-                self._language_model = LanguageModel(db, name, self._journal, identify=self.identify())
-            return self._language_model
-
-    def close(self) -> None:
-        with self._making:
-            if self._language_model is not None:
-                self._language_model.close()
-            for connection in self._connections.values():
-                connection.close(True)
-            self._connections.clear()
-            self._space = self._tokenizer = self._language_model = None

@@ -1,0 +1,157 @@
+"""The open databases of an envelope, and what is made from them: each when it is first needed."""
+
+from collections.abc import Callable
+from functools import partial
+from threading import RLock
+from typing import TYPE_CHECKING
+
+import apsw
+
+from genome.db import Journal, connect
+from genome.envelope.roles import Database, Roles, names_of, stamp
+from genome.errors import Error, NotFoundError
+from genome.ids import GenomeID
+
+if TYPE_CHECKING:
+    from genome.decompose import GenomeSpace
+    from genome.model import LanguageModel, Tokenizer
+
+
+class Held:
+    """The open databases of one set of roles; each is opened when it is first needed.
+
+    Args:
+        roles: which database has which role.
+        journal: told what is touched.
+        display: turns what people hold into HTML for a notebook.
+    """
+
+    def __init__(self, roles: Roles, journal: Journal, display: Callable[[object], str]) -> None:
+        self.roles = roles
+        self._journal = journal
+        self._display = display
+        self._space: GenomeSpace | None = None
+        self._connections: dict[Database, apsw.Connection] = {}
+        self._tokenizer: Tokenizer | None = None
+        self._language_model: LanguageModel | None = None
+        self._making = RLock()
+
+    def check(self) -> None:
+        """Looks at each file: what this activity began with has to be there, as it was.
+
+        Raises:
+            NotFoundError: a file is gone.
+            Error: a file was replaced, or changed in place.
+        """
+        for database in self.roles.databases:
+            now = stamp(database.path)
+            if now == database.stamp:
+                continue
+            if now is None:
+                raise NotFoundError(
+                    f"{database.path} is gone, or its folder; put it back, or `env.swap(...)` to another database"
+                )
+            raise Error(
+                f"{database.path} has been replaced or changed since this envelope took it; "
+                f"`env.swap({database.name!r})` goes on with what is there now"
+            )
+
+    def turned(self, roles: Roles) -> "Held":
+        """For other roles, sharing what stays. The databases that go are closed when nothing uses them any more."""
+        new = Held(roles, self._journal, self._display)
+        new._connections = {d: c for d, c in self._connections.items() if d in roles.databases}
+        if roles.model == self.roles.model:
+            new._tokenizer = self._tokenizer
+            if (roles.genome, roles.deltas) == (self.roles.genome, self.roles.deltas):
+                new._language_model = self._language_model
+        return new
+
+    def connection(self, database: Database) -> apsw.Connection:
+        """One of the databases, open."""
+        with self._making:
+            if database not in self._connections:
+                self._connections[database] = connect(database.path, database.kind)
+            return self._connections[database]
+
+    def model(self) -> apsw.Connection:
+        """The model's database.
+
+        Raises:
+            Error: there is none.
+        """
+        if self.roles.model is None:
+            raise Error("no model is in this envelope; `genome pull smollm2` makes one, then name it")
+        return self.connection(self.roles.model)
+
+    def deltas(self) -> list[apsw.Connection]:
+        """The deltas over the model, in their order."""
+        return [self.connection(d) for d in self.roles.deltas]
+
+    def genome(self) -> apsw.Connection:
+        """The genome database.
+
+        Raises:
+            Error: there is none.
+        """
+        if self.roles.genome is None:
+            others = names_of(self.roles.databases) or "nothing"
+            raise Error(
+                f"no genome database goes with {others}; `genome lab --build-only` builds one for the default ones"
+            )
+        return self.connection(self.roles.genome)
+
+    def identify(self) -> Callable[[int], GenomeID | None]:
+        """From a token's number to its genome ID; None where no genome database addresses the model's tokens."""
+        if self.roles.genome is None or self.roles.genome.vocabulary is None:
+            return lambda token: None
+        return partial(self.space().token_id, self.roles.genome.meta.get("model", ""))
+
+    def lexicons(self) -> list[tuple[str, apsw.Connection]]:
+        """The lexicons by name, in their order.
+
+        Raises:
+            Error: there is none.
+        """
+        if not self.roles.lexicons:
+            raise Error("no lexicon is in this envelope; `genome pull wordnet` makes one, then name it")
+        return [(d.name, self.connection(d)) for d in self.roles.lexicons]
+
+    def space(self) -> "GenomeSpace":
+        """The genome database with the lexicons that it was built from."""
+        with self._making:
+            if self._space is None:
+                from genome.decompose import GenomeSpace
+
+                db, names = self.genome(), self.roles.genome.origins if self.roles.genome else {}
+                lexicons = {names[d.uuid]: self.connection(d) for d in self.roles.lexicons if d.uuid in names}
+                self._space = GenomeSpace(db, lexicons, self._display)
+            return self._space
+
+    def tokenizer(self) -> "Tokenizer":
+        """The model's tokenizer."""
+        with self._making:
+            if self._tokenizer is None:
+                from genome.model import Tokenizer
+
+                self._tokenizer = Tokenizer(self.model())
+            return self._tokenizer
+
+    def language_model(self) -> "LanguageModel":
+        """The model with its deltas; no weights are read yet."""
+        with self._making:
+            if self._language_model is None:
+                from genome.model import LanguageModel
+
+                db, name = self.model(), self.roles.model.name if self.roles.model else ""
+                self._language_model = LanguageModel(db, name, self._journal, identify=self.identify())
+            return self._language_model
+
+    def close(self) -> None:
+        """Closes all of them."""
+        with self._making:
+            if self._language_model is not None:
+                self._language_model.close()
+            for connection in self._connections.values():
+                connection.close(True)
+            self._connections.clear()
+            self._space = self._tokenizer = self._language_model = None

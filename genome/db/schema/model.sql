@@ -77,3 +77,29 @@ CREATE TABLE merge (
     result_id  INTEGER
 ) STRICT;
 CREATE INDEX merge_by_pair ON merge (left_id, right_id, result_id);
+
+-- The deltas that were applied in place, in order; none in a model as it was built.
+CREATE TABLE applied (
+    id         INTEGER PRIMARY KEY,          -- 0..
+    name       TEXT NOT NULL,                -- the delta's
+    checksum   TEXT NOT NULL,                -- the delta's
+    result     TEXT NOT NULL,                -- the model's checksum afterwards
+    created    TEXT NOT NULL,                -- when it was applied, UTC
+    earlier    TEXT NOT NULL                 -- JSON, what undo restores beside rows: facts of meta, rows of contents,
+                                             -- and of tensors that changed their type [id, dtype, row_bytes]
+) STRICT;
+
+-- The rows that an applied delta changed, as they were: patches (see delta.sql) that lead back.
+CREATE TABLE inverse (
+    applied_id INTEGER NOT NULL REFERENCES applied (id),
+    block_id   INTEGER NOT NULL REFERENCES block (id),
+    first_row  INTEGER NOT NULL,
+    row_count  INTEGER NOT NULL,
+    rows       BLOB,
+    encoding   TEXT NOT NULL,
+    element_bytes INTEGER NOT NULL,
+    result     INTEGER NOT NULL,
+    checksum   INTEGER NOT NULL,
+    data       BLOB NOT NULL,
+    PRIMARY KEY (applied_id, block_id)
+) WITHOUT ROWID, STRICT;

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,17 +192,44 @@ class Workbench:
 
     # What works with them
 
-    def envelope(self, *names: str) -> Envelope:
+    def envelope(self, *names: str, activity: str = "session") -> Envelope:
         """The databases of those names as one activity's envelope; roles come from their kinds.
 
         Several lexicons are taken in the order given. Where no genome database is named, the one that was made
-        from these is added. Without names: what is there of the default workbench.
+        from these is added, and to deltas the model that they were made for. Without names: what is there of the
+        default workbench.
+
+        Args:
+            names: of the databases; deltas lie over the model in the order given.
+            activity: what the journal calls what is done with them.
 
         Raises:
             NotFoundError: no database has one of the names, or none is there at all.
-            Error: two databases for one role, or a genome of another vocabulary.
+            Error: databases that do not go together: two for one role, a delta of another base, a genome of another
+                vocabulary.
         """
-        return Envelope(self._roles, self._roles(names or self._default_names()), self._display)
+        library = _Library(self)
+        found = [library.find(name) for name in names or self._default_names()]
+        return Envelope(library, library.roles(found), self._display, db.Journal(activity))
+
+    def reopen(self, name: str) -> Envelope:
+        """The envelope that `Envelope.save` kept under a name: the same databases with the same content.
+
+        Raises:
+            NotFoundError: no such envelope, or one of its databases is gone.
+            Error: a database has another content now.
+        """
+        from genome.envelope.saved import reopen
+
+        library = _Library(self)
+        databases, activity = reopen(self.folder, name, library.find)
+        return Envelope(library, library.roles(databases), self._display, db.Journal(activity))
+
+    def envelopes(self) -> list[str]:
+        """The names of the saved envelopes."""
+        from genome.envelope.saved import saved
+
+        return saved(self.folder)
 
     def coverage(self, text: str) -> "pl.DataFrame":
         """How many of a text's distinct words each lexicon knows, best first: name, words, known, share."""
@@ -234,7 +261,7 @@ class Workbench:
                 f"no lexicon in {self.folder} knows a word of {quoted(text)}; {self._what_is_there('')}"
             )
         uuids = {self._database(name).uuid for name in chosen}
-        genomes = self._readable("genome")
+        genomes = list(self._readable("genome"))
         if not genomes:
             return self.envelope(*chosen)
         best = max(genomes, key=lambda g: (len(g.lineage & uuids), g.name))
@@ -338,9 +365,6 @@ class Workbench:
         with self._bars() as bars:
             yield bars
 
-    def _roles(self, names: tuple[str, ...]) -> Roles:
-        return assign([self._database(name) for name in names], self._readable("genome", "model"))
-
     def _facts(self, name: str) -> dict[str, str] | None:
         """What the header of a database says; None if none is there, or one that can only be built again.
 
@@ -360,17 +384,15 @@ class Workbench:
     def _database(self, name: str) -> Database:
         return Database.read(name, self.path(name))
 
-    def _readable(self, *kinds: str) -> list[Database]:
+    def _readable(self, *kinds: str) -> Iterator[Database]:
         """The databases of some kinds; damaged files, which some other name may be about, are passed over."""
-        found = []
         for name in self.names():
             try:
                 database = self._database(name)
             except Error:
                 continue
             if database.kind in kinds:
-                found.append(database)
-        return found
+                yield database
 
     def _default_names(self) -> tuple[str, ...]:
         there = self.names()
@@ -387,6 +409,25 @@ class Workbench:
         if wanted == GENOME or not self.names():
             return f"{there}; `genome lab --build-only` builds the default ones"
         return there
+
+
+class _Library:
+    """What an envelope asks of its workbench."""
+
+    def __init__(self, workbench: Workbench) -> None:
+        self._workbench = workbench
+
+    def find(self, name: str) -> Database:
+        return self._workbench._database(name)
+
+    def roles(self, databases: Sequence[Database], keep_genome: bool = True) -> Roles:
+        others = self._workbench._readable("genome", "model")
+        return assign(databases, others, keep_genome=keep_genome)
+
+    def save(self, name: str, envelope: Envelope) -> None:
+        from genome.envelope.saved import save
+
+        save(self._workbench.folder, name, envelope.roles.databases, envelope.journal.activity)
 
 
 def _pullable() -> list[str]:

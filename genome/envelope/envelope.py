@@ -1,20 +1,36 @@
 """The activity envelope: the databases that one activity works with, each under a role, swapped while in use."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import apsw
 
 from genome.db import Journal
 from genome.envelope.held import Held
-from genome.envelope.roles import Roles
-from genome.errors import Error
+from genome.envelope.roles import Database, Roles
+from genome.errors import Error, NotFoundError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from genome.decompose import Decomposition
     from genome.model import Step, Tokenizer
+
+
+class Library(Protocol):
+    """Where an envelope finds databases: the workbench."""
+
+    def find(self, name: str) -> Database:
+        """The database of a name."""
+        ...
+
+    def roles(self, databases: Sequence[Database], keep_genome: bool = True) -> Roles:
+        """Gives databases their roles; without `keep_genome`, a genome that does not fit gives way."""
+        ...
+
+    def save(self, name: str, envelope: "Envelope") -> None:
+        """Keeps an envelope under a name."""
+        ...
 
 
 class Envelope:
@@ -25,25 +41,39 @@ class Envelope:
     may ask it at the same time.
 
     Args:
-        resolve: from names of databases to roles.
+        library: finds databases by name and gives them their roles.
         roles: the databases to begin with.
         display: turns what people hold into HTML for a notebook.
+        journal: told what is touched; None begins one.
     """
 
     def __init__(
-        self, resolve: Callable[[tuple[str, ...]], Roles], roles: Roles, display: Callable[[object], str] = str
+        self,
+        library: Library,
+        roles: Roles,
+        display: Callable[[object], str] = str,
+        journal: Journal | None = None,
     ) -> None:
-        self.journal = Journal()
-        self._resolve = resolve
+        self.journal = Journal() if journal is None else journal
+        self._library = library
         self._display = display
         self._held = Held(roles, self.journal, display)
         self._closed = False
 
     @property
-    def _open(self) -> "Held":
+    def _open(self) -> Held:
+        """What is open, for something new to begin with.
+
+        Raises:
+            Error: the envelope is closed, or a file was replaced, changed or removed since it was taken.
+        """
+        self._check_open()
+        self._held.check()
+        return self._held
+
+    def _check_open(self) -> None:
         if self._closed:
             raise Error("this envelope is closed; the workbench gives a new one: `envelope(...)`")
-        return self._held
 
     @property
     def roles(self) -> Roles:
@@ -52,26 +82,66 @@ class Envelope:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The databases' names: model, lexicons, genome."""
+        """The databases' names: model, deltas, lexicons, genome."""
         return tuple(d.name for d in self.roles.databases)
 
     def swap(self, *names: str) -> None:
         """Puts databases in the place of those of the same role, without a stop.
 
-        A genome database that was made for others than the new ones gives way to one that fits, if there is
-        one. What was begun before goes on with what it began with.
+        A new model lays aside the deltas of the old one; deltas take the place of all that lay over the model. A
+        genome database that does not fit the new ones gives way to one that does, if there is one. What was begun
+        before goes on with what it began with. Naming a database that was changed or replaced since it was taken
+        takes it as it is now.
 
         Raises:
             NotFoundError: no database has one of the names.
-            Error: a genome of another vocabulary; then nothing changes.
+            Error: databases that do not go together, with the reason; then nothing changes.
         """
-        new = self._resolve(names)
-        old = self.roles
-        model = new.model or old.model
-        lexicons = new.lexicons or old.lexicons
-        genome = [new.genome] if new.genome and new.genome.name in names else []
-        kept = [d for d in (model, *lexicons, *genome) if d is not None]
-        self._held = self._open.turned(self._resolve(tuple(d.name for d in kept)))
+        new = [self._library.find(name) for name in names]
+        taken = {d.kind for d in new}
+        laid_aside = taken | ({"delta"} if "model" in taken else set())
+        self._turn([*(d for d in self.roles.databases if d.kind not in laid_aside), *new], "genome" in taken)
+
+    def attach(self, *names: str) -> None:
+        """Lays deltas over the model, in this order, above those that lie there; the next call sees them.
+
+        Raises:
+            NotFoundError: no database has one of the names.
+            Error: one is no delta, was made for another base, or lies there already; then nothing changes.
+        """
+        new = [self._library.find(name) for name in names]
+        for database in new:
+            if database.kind != "delta":
+                raise Error(f"{database.name} is a {database.kind}; attach lays deltas over a model: use swap")
+            if database in self.roles.deltas:
+                raise Error(f"{database.name} lies over {self.names[0]} already; detach it first")
+        self._turn([*self.roles.databases, *new])
+
+    def detach(self, *names: str) -> None:
+        """Takes deltas away from the model, the uppermost ones or, without names, all; the next call sees it.
+
+        Raises:
+            NotFoundError: a name is not that of an attached delta.
+            Error: deltas that lie above one of them were made over it; then nothing changes.
+        """
+        attached = [d.name for d in self.roles.deltas]
+        if strangers := [name for name in names if name not in attached]:
+            raise NotFoundError(f"{strangers[0]} is not attached; attached are: {', '.join(attached) or 'none'}")
+        going = set(names or attached)
+        self._turn([d for d in self.roles.databases if d.kind != "delta" or d.name not in going])
+
+    def _turn(self, databases: Sequence[Database], keep_genome: bool = False) -> None:
+        """Goes on with other databases; a genome that nobody named gives way where it does not fit."""
+        self._check_open()
+        self._held = self._held.turned(self._library.roles(databases, keep_genome))
+
+    def save(self, name: str) -> None:
+        """Keeps this envelope's databases and their checksums under a name: `wb.reopen(name)` opens the same ones.
+
+        Raises:
+            Error: the name cannot be, or the workbench's folder cannot be written.
+        """
+        self._library.save(name, self)
 
     # Meaning
 
@@ -222,7 +292,10 @@ class Envelope:
 
     def _while_open(self, steps: "Iterator[Step]") -> "Iterator[Step]":
         """Ends with an error where the envelope is closed in between."""
-        while self._open and (step := next(steps, None)) is not None:
+        while True:
+            self._check_open()
+            if (step := next(steps, None)) is None:
+                return
             yield step
 
     @property

@@ -108,13 +108,14 @@ def laid_over(checksum: str, delta: Database) -> str:
     return told or hashlib.sha256(f"{checksum}:{delta.checksum}".encode()).hexdigest()
 
 
-def assign(databases: Iterable[Database], others: Iterable[Database]) -> Roles:
+def assign(databases: Iterable[Database], others: Iterable[Database], *, keep_genome: bool = True) -> Roles:
     """Gives each database the role of its kind; adds what they cannot do without, and the genome made from them.
 
     Args:
         databases: in the order in which they were named; deltas lie over the model in that order.
         others: those that may be added: the model that named deltas were made for; where no genome is named, one
-            that fits (of several the one made from the fewest others).
+            that fits (of several the one made from the fewest others). Not looked at where nothing is missing.
+        keep_genome: refuse a genome database that does not fit; else another one may take its place.
 
     Raises:
         NotFoundError: deltas without the model that they were made for.
@@ -132,11 +133,13 @@ def assign(databases: Iterable[Database], others: Iterable[Database]) -> Roles:
     if model is not None:
         _check_deltas(model, deltas)
     genome = next(iter(named["genome"]), None)
+    if genome is not None and (reason := _misfit(genome, model, lexicons)) is not None:
+        if keep_genome:
+            raise Error(reason)
+        genome = None
     if genome is None:
         fitting = [g for g in others if g.kind == "genome" and _misfit(g, model, lexicons) is None]
         genome = min(fitting, key=lambda g: (len(g.origins) + bool(g.vocabulary), g.name), default=None)
-    elif (reason := _misfit(genome, model, lexicons)) is not None:
-        raise Error(reason)
     return Roles(model, deltas, lexicons, genome)
 
 

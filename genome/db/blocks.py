@@ -11,6 +11,7 @@ import xxhash
 from genome.errors import DamagedError, Error, NotFoundError
 
 BLOCK_BYTES = 64 * 1024
+_LEAST_UNIT_BYTES = 4096
 
 _ALL_ROWS = 1 << 62
 
@@ -33,7 +34,9 @@ def checksum(data: bytes | memoryview) -> int:
     return unsigned - (1 << 64) if unsigned >> 63 else unsigned
 
 
-def write_rows(db: apsw.Connection, array: int, data: bytes | memoryview, row_bytes: int) -> None:
+def write_rows(
+    db: apsw.Connection, array: int, data: bytes | memoryview, row_bytes: int, unit_rows: int | None = None
+) -> None:
     """Stores an array's bytes as blocks of whole rows, at most 64 KiB each (or one row, where that is longer).
 
     Args:
@@ -41,24 +44,48 @@ def write_rows(db: apsw.Connection, array: int, data: bytes | memoryview, row_by
         array: the array's number.
         data: all rows, contiguous; a multiple of `row_bytes`.
         row_bytes: the size of one row.
+        unit_rows: rows that are wanted together and without their neighbours, such as those of one attention
+            head or of one expert: no block holds rows of two such units. Units below 4 KiB are joined, so that
+            a block is not smaller than that.
 
     Raises:
-        Error: the bytes are not a whole number of rows.
+        Error: the bytes are not a whole number of rows, or a unit has no row.
     """
     data = memoryview(data).cast("B")
     if row_bytes < 1 or len(data) % row_bytes:
         raise Error(
             f"array {array} has {len(data)} bytes; wanted whole rows of {row_bytes} bytes: check the source"
         )
-    step = max(1, BLOCK_BYTES // row_bytes) * row_bytes
+    if unit_rows is not None and unit_rows < 1:
+        raise Error(f"array {array} has units of {unit_rows} rows; wanted 1 or more: check the source")
     db.executemany(
         "INSERT INTO block (array, first_row, row_count, checksum, data) VALUES (?, ?, ?, ?, ?)",
         (
-            (array, at // row_bytes, len(part) // row_bytes, checksum(part), part)
-            for at in range(0, len(data), step)
-            if (part := data[at : at + step])
+            (array, first, count, checksum(part), part)
+            for first, count in cuts(len(data) // row_bytes, row_bytes, unit_rows)
+            for part in [data[first * row_bytes : (first + count) * row_bytes]]
         ),
     )
+
+
+def cuts(rows: int, row_bytes: int, unit_rows: int | None = None) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of each block of an array; the arguments are those of `write_rows`.
+
+    A unit that is too long for one block is cut into blocks of about the same size.
+
+    Example:
+        >>> list(cuts(6, 20_000)), list(cuts(12, 20_000, unit_rows=4))
+        ([(0, 3), (3, 3)], [(0, 2), (2, 2), (4, 2), (6, 2), (8, 2), (10, 2)])
+    """
+    most = max(1, BLOCK_BYTES // row_bytes)
+    unit, step = rows, most
+    if unit_rows is not None and unit_rows < rows:
+        unit = unit_rows * max(1, -(-_LEAST_UNIT_BYTES // (unit_rows * row_bytes)))
+        step = -(-unit // -(-unit // most))
+    for begin in range(0, rows, max(1, unit)):
+        end = min(begin + unit, rows)
+        for first in range(begin, end, step):
+            yield first, min(step, end - first)
 
 
 def iter_rows(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genome.db import iter_rows, read_rows, write_rows
-from genome.db.blocks import _BLOCKS, BLOCK_BYTES, checksum
+from genome.db.blocks import _BLOCKS, BLOCK_BYTES, checksum, cuts
 from genome.db.connect import opened, prepare
 from genome.errors import DamagedError, Error, NotFoundError
 
@@ -36,13 +36,32 @@ def test_any_rows_come_back(memory: apsw.Connection, data: st.DataObject):
     count = data.draw(st.integers(0, max(1, 300_000 // row_bytes)))
     whole = (bytes(range(256)) * (row_bytes * count // 256 + 1))[: row_bytes * count]
     memory.execute("DELETE FROM block")
-    write_rows(memory, 3, memoryview(whole), row_bytes)
+    unit = data.draw(st.none() | st.integers(1, count + 2))
+    write_rows(memory, 3, memoryview(whole), row_bytes, unit)
     first = data.draw(st.integers(0, count))
     some = data.draw(st.integers(0, count - first))
     assert read_rows(memory, 3, first, some, row_bytes) == whole[first * row_bytes : (first + some) * row_bytes]
     assert b"".join(block for _, _, block in iter_rows(memory, 3)) == whole
     sizes = [len(block) for _, _, block in iter_rows(memory, 3)]
     assert all(size <= max(BLOCK_BYTES, row_bytes) for size in sizes)
+    if unit and unit * row_bytes >= 4096:
+        assert all(at // unit == (at + rows - 1) // unit for at, rows, _ in iter_rows(memory, 3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "row_bytes", "unit", "wanted"),
+    [
+        (192, 360, 64, [(0, 64), (64, 64), (128, 64)]),  # three heads of SmolLM2, 23,040 bytes each
+        (10, 100, 1, [(0, 10)]),  # 41 rows are the fewest of 4 KiB
+        (100, 100, 1, [(0, 41), (41, 41), (82, 18)]),
+        (6, 40_000, 3, [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 1)]),
+        (8, 20_000, 4, [(0, 2), (2, 2), (4, 2), (6, 2)]),  # two and two, not three and one
+        (5, 20_000, 2, [(0, 2), (2, 2), (4, 1)]),
+        (0, 7, 3, []),
+    ],
+)
+def test_units_share_no_block(rows, row_bytes, unit, wanted):
+    assert list(cuts(rows, row_bytes, unit)) == wanted
 
 
 def test_only_the_blocks_that_hold_the_rows_are_read(model: Path):

@@ -33,7 +33,7 @@ BITS = {
 
 # Possessive: a long string costs one step, and a header that ends in it no second look.
 _BLANK, _STRING = rb"[ \t\r\n]*+", rb'"(?:[^"\\]++|\\.)*+"'
-_OPEN = re.compile(rb"(\{)" + _BLANK)
+_OPEN = re.compile(_BLANK + rb"(\{)" + _BLANK)
 _KEY = re.compile(_BLANK + rb"(" + _STRING + rb")" + _BLANK + rb":" + _BLANK, re.DOTALL)
 _TEXT = re.compile(rb"(" + _STRING + rb")", re.DOTALL)
 _DESCRIPTION = re.compile(rb"(\{[^{}]{0,4096}+\})")

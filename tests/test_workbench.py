@@ -398,7 +398,7 @@ def test_encode_and_decode(envelope):
 
 
 def test_a_step_has_the_id_of_its_token(envelope):
-    before = envelope.journal.step  # the envelope is shared by the session
+    before = envelope.journal.steps  # the envelope is shared by the session
     steps = list(envelope.generate("The capital of France is", max_tokens=3))
     assert steps[0].text == " Paris"
     ids = dict(envelope.tokens(exact=" Paris").select("token", "id").iter_rows())

@@ -26,6 +26,7 @@ _PARTS = {
     "feed-forward": "^ffn_(up|down|gate)",
     "token embeddings": "^(token_embd|output)",
     "norms": "norm",
+    "tokens and units": "^(token|unit|composition)$",
 }
 _PRIMES: Any = {"labelAngle": -90, "labelFontSize": 9}
 _INK = "currentColor"  # the page's own, be it dark or light
@@ -106,7 +107,8 @@ def accesses(journal: "pl.DataFrame") -> "alt.Chart":
     """Megabytes touched at each step of a generation, on disk and in memory, by part of the model.
 
     Args:
-        journal: what `Envelope.accesses()` gives: step, database, object, row, rows, bytes, source.
+        journal: what `Envelope.accesses()` gives. Steps so long ago that the journal has only their sums are told
+            in words, and not drawn.
     """
     import altair as alt
     import polars as pl
@@ -116,7 +118,8 @@ def accesses(journal: "pl.DataFrame") -> "alt.Chart":
     for name, pattern in _PARTS.items():
         part = pl.when(role.str.contains(pattern)).then(pl.lit(name)).otherwise(part)
     frame = (
-        journal.with_columns(part=part, source=pl.lit("from ") + pl.col("source"))
+        journal.filter(pl.col("step").is_not_null())
+        .with_columns(part=part, source=pl.lit("from ") + pl.col("source"))
         .group_by("step", "part", "source")
         .agg(megabytes=pl.col("bytes").sum() / 1e6)
         .sort("step", "source", "part")
@@ -157,7 +160,13 @@ def _told(journal: "pl.DataFrame") -> str:
     import polars as pl
 
     told = []
-    for when, chosen in (("Before the first token", pl.col("step") == 0), ("at each step", pl.col("step") > 0)):
+    step = pl.col("step")
+    parts = {
+        "Before the first token": step == 0,
+        "at each step": step > 0,
+        "in earlier steps together": step.is_null(),
+    }
+    for when, chosen in parts.items():
         part = journal.filter(chosen)
         steps = max(1, part["step"].n_unique())
         sums = dict(part.group_by("source").agg(pl.col("bytes").sum() / steps).sort("source").iter_rows())

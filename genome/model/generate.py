@@ -161,20 +161,21 @@ class LanguageModel:
         cache = llama.empty_cache(self._shape, _places(len(prompt) + 1))
         fed, start = prompt, 0
         for number in range(count):
-            self._journal.begin()
-            self._journal.record(self._resident)
-            if (places := _places(start + len(fed))) > cache.places:
-                cache = llama.grown(cache, places)
-            logits, best, logprob, cache = self._read(params, fed, start, cache)
-            start += len(fed)
-            token, chance = int(best), float(logprob)
-            if not math.isfinite(chance):
-                raise Error(
-                    f"{self._name} gave no finite scores after {start} tokens; `genome verify` looks for damage"
-                )
-            if sampling.temperature > 0:
-                token, chance = _drawn(np.asarray(logits), sampling, random)
-            yield Step(token, text.feed(token, last=number == count - 1), self._identify(token), chance)
+            with self._journal.step():
+                self._journal.record(self._resident)
+                if (places := _places(start + len(fed))) > cache.places:
+                    cache = llama.grown(cache, places)
+                logits, best, logprob, cache = self._read(params, fed, start, cache)
+                start += len(fed)
+                token, chance = int(best), float(logprob)
+                if not math.isfinite(chance):
+                    raise Error(
+                        f"{self._name} gave no finite scores after {start} tokens; `genome verify` looks for damage"
+                    )
+                if sampling.temperature > 0:
+                    token, chance = _drawn(np.asarray(logits), sampling, random)
+                step = Step(token, text.feed(token, last=number == count - 1), self._identify(token), chance)
+            yield step
             if text.ended:
                 return
             fed = [token]
@@ -183,7 +184,7 @@ class LanguageModel:
         with self._loading:
             if self._params is None:
                 self._params = load(self._db, self._shape)
-                self._journal.record(self._stored, step=0)
+                self._journal.record(self._stored)
             return self._params
 
     def _read(self, params: llama.Params, tokens: list[int], start: int, cache: llama.Cache):

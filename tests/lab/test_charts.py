@@ -96,6 +96,13 @@ def test_accesses_are_added_up_by_step_part_and_source() -> None:
     }
 
 
+def test_steps_that_are_only_sums_are_told_and_not_drawn() -> None:
+    told = [(None, "m", "blk.0.ffn_up.weight", 0, 9, 5_000_000, "memory"), (8, "m", "token", 3, 1, 4, "disk")]
+    chart = charts.accesses(journal(*told))
+    assert chart.description == "at each step: 4 B from disk; in earlier steps together: 5.0 MB from memory"
+    assert [(r["step"], r["part"]) for r in chart.data.to_dicts()] == [(8, "tokens and units")]
+
+
 def test_an_empty_journal_is_told_as_such() -> None:
     chart = charts.accesses(journal((0, "m", "x", 0, 1, 1, "disk")).clear())
     assert chart.description == "Nothing was read"

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apsw
@@ -64,7 +64,7 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
                 ),
             )
             db.executemany("INSERT INTO token VALUES (?, ?, ?, ?, ?)", tokens.rows())
-            _write_merges(db, source, tokens.pieces)
+            write_merges(db, _strings(source, MERGES), tokens.pieces)
             _write_tensors(db, source, progress, f"{database.stem}: import")
 
 
@@ -173,7 +173,7 @@ class _Tokens:
         columns = {key: array for key in (TYPES, SCORES) if (array := self._column(source, key)) is not None}
         self.columns = {key: _plain_numbers(array.numbers()) for key, array in columns.items()}
         self.exact = [key for key, array in columns.items() if key == TYPES or _is_exact(array.numbers())]
-        self._byte_level = source.text("tokenizer.ggml.model") == "gpt2"
+        self._kind = source.text("tokenizer.ggml.model")
 
     def _column(self, source: GGUF, key: str) -> Array | None:
         field = source.fields.get(key)
@@ -195,17 +195,28 @@ class _Tokens:
         for number, raw in enumerate(self.pieces):
             kind = types[number] if types else _NORMAL
             piece = _text(raw)
-            yield number, piece, self._bytes(piece, kind), kind, scores[number] if scores else None
+            yield number, piece, stands_for(piece, kind, self._kind), kind, scores[number] if scores else None
 
-    def _bytes(self, piece: str | bytes, kind: int) -> bytes:
-        """What a token stands for in text."""
-        if isinstance(piece, bytes):
-            return piece
-        if self._byte_level:
-            return unspelled(piece) if kind == _NORMAL else piece.encode()
-        if kind == _BYTE and (found := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", piece)):
-            return bytes.fromhex(found[1])
-        return piece.replace("\u2581", " ").encode()  # SentencePiece writes a blank as U+2581
+
+def stands_for(piece: str | bytes, kind: int, tokenizer: str) -> bytes:
+    r"""What a token stands for in text.
+
+    Args:
+        piece: as the source spells it.
+        kind: GGUF's type: 1 normal, 6 byte …
+        tokenizer: GGUF's name of the tokenizer's kind: `gpt2` spells bytes, the others blanks (U+2581).
+
+    Example:
+        >>> stands_for("Ġthe", 1, "gpt2"), stands_for("▁the", 1, "llama"), stands_for("<0x0A>", 6, "llama")
+        (b' the', b' the', b'\n')
+    """
+    if isinstance(piece, bytes):
+        return piece
+    if tokenizer == "gpt2":
+        return unspelled(piece) if kind == _NORMAL else piece.encode()
+    if kind == _BYTE and (found := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", piece)):
+        return bytes.fromhex(found[1])
+    return piece.replace("\u2581", " ").encode()
 
 
 def _plain_numbers(numbers: np.ndarray) -> list:
@@ -228,9 +239,14 @@ def _strings(source: GGUF, key: str) -> tuple[bytes, ...]:
     return tuple(item for item in field.value.items if isinstance(item, bytes))
 
 
-def _write_merges(db: apsw.Connection, source: GGUF, pieces: tuple[bytes, ...]) -> None:
-    """Merges by numbers. A part that is no token becomes a fragment: the source's line can be told again."""
-    lines = _strings(source, MERGES)
+def write_merges(db: apsw.Connection, lines: Sequence[bytes], pieces: Sequence[bytes]) -> None:
+    """Merges by numbers. A part that is no token becomes a fragment: the source's line can be told again.
+
+    Args:
+        db: a model database being built.
+        lines: two parts with a blank between, most frequent first.
+        pieces: the tokens as the source spells them, by number.
+    """
     numbers = {piece: number for number, piece in enumerate(pieces)} if lines else {}
     fragments: dict[bytes, int] = {}
 

@@ -14,7 +14,9 @@ from genome.db.blocks import write_rows
 from genome.db.build import building
 from genome.errors import DamagedError, Error
 from genome.model.bytelevel import unspelled
-from genome.model.gguf import CODES, GGUF, Array, Field, TensorInfo, packed, reading, usual_end
+from genome.model.gguf import GGUF, reading
+from genome.model.gguf_form import CODES, Array, Field, TensorInfo, packed, usual_end
+from genome.model.names import role_and_layer
 from genome.progress import Progress, silent
 
 TOKENS = "tokenizer.ggml.tokens"
@@ -115,19 +117,6 @@ def _write_tensors(db: apsw.Connection, source: GGUF, progress: Progress, stage:
 def _write_data(db: apsw.Connection, source: GGUF, number: int, tensor: TensorInfo) -> None:
     with source.data(tensor) as data:
         write_rows(db, number, data, tensor.row_bytes)
-
-
-def role_and_layer(name: str) -> tuple[str, int | None]:
-    """What a tensor is for, and in which layer.
-
-    Example:
-        >>> role_and_layer("blk.7.attn_q.weight"), role_and_layer("token_embd.weight")
-        (('attn_q', 7), ('token_embd', None))
-    """
-    name = name.removesuffix(".weight")
-    if found := re.fullmatch(r"blk\.(\d{1,9})\.(.+)", name):
-        return found[2], int(found[1])
-    return name, None
 
 
 def _cell(field: Field) -> int | float | str | bytes:

@@ -13,7 +13,6 @@ from genome.db.blocks import read_rows
 from genome.db.connect import opened
 from genome.errors import DamagedError, Error
 from genome.model import import_gguf, queries
-from genome.model.importer import role_and_layer
 
 
 def test_facts(tiny, tiny_gguf, tmp_path):
@@ -143,12 +142,6 @@ def test_one_part_of_a_split_model(tmp_path, tiny):
     path = tiny.write(tmp_path / "a.gguf", more=lambda w: w.add_uint16("split.count", 3))
     with pytest.raises(Error, match="is one of 3 parts of a model; wanted one file"):
         import_gguf(path, tmp_path / "a.db")
-
-
-def test_roles():
-    assert role_and_layer("blk.12.ffn_down.weight") == ("ffn_down", 12)
-    assert role_and_layer("blk.0.attn_q.bias") == ("attn_q.bias", 0)
-    assert role_and_layer("output_norm.weight") == ("output_norm", None)
 
 
 def test_smollm2_vocabulary_and_tensors(smollm2_db):

@@ -15,7 +15,7 @@ from genome.db.connect import meta, opened
 from genome.db.replace import replacing
 from genome.errors import DamagedError
 from genome.model import queries
-from genome.model.gguf import (
+from genome.model.gguf_form import (
     CODES,
     MAGIC,
     TENSOR_TYPES,

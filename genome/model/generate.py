@@ -16,7 +16,7 @@ from genome.model import llama, queries
 from genome.model.loading import load
 from genome.model.sampling import choose, probabilities
 from genome.model.tokenizer import Tokenizer, token_numbers
-from genome.model.weights import EmbeddingRows
+from genome.model.weights import EmbeddingRows, Weights
 
 PREFILL = (32, 256)
 """Prompts are read in pieces of these lengths, the last one filled up: two shapes to compile, not one each."""
@@ -67,13 +67,15 @@ class LanguageModel:
         name: the database's name in the journal.
         journal: told what each step touched.
         identify: the genome ID of a token number, or None.
+        deltas: open `delta` databases, laid over it in this order; they stay the caller's.
 
     Attributes:
         tokenizer: of this model.
         context: the most tokens that prompt and answer may have together.
 
     Raises:
-        Error: the architecture, a tensor's type or the tokenizer is not supported: it is named.
+        Error: the architecture, a tensor's type or the tokenizer is not supported: it is named. A delta was made
+            for another base.
     """
 
     def __init__(
@@ -83,13 +85,15 @@ class LanguageModel:
         journal: Journal,
         *,
         identify: Callable[[int], GenomeID | None] = lambda token: None,
+        deltas: Sequence[apsw.Connection] = (),
     ) -> None:
-        self._db, self._name, self._journal, self._identify = db, name, journal, identify
-        tensors = queries.tensors(db)
+        self._name, self._journal, self._identify = name, journal, identify
+        self._weights = Weights(db, name, deltas)
+        tensors = self._weights.tensors()
         self._shape = llama.shape_of(queries.hyperparameters(db), tensors)
-        self.tokenizer = Tokenizer(db)
+        self.tokenizer = Tokenizer(db, name, journal)
         self.context = self._shape.context
-        self._rows = EmbeddingRows(db)
+        self._rows = EmbeddingRows(self._weights)
         embedding = self._rows.tensor.name
         used = [t for t in tensors if t.name != embedding or self._shape.tied]
         self._stored = tuple(Access(name, t.name, 0, t.row_count, t.size_bytes, "disk") for t in used)
@@ -183,7 +187,7 @@ class LanguageModel:
     def _loaded(self) -> llama.Params:
         with self._loading:
             if self._params is None:
-                self._params = load(self._db, self._shape)
+                self._params = load(self._weights, self._shape)
                 self._journal.record(self._stored)
             return self._params
 

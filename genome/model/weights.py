@@ -1,50 +1,208 @@
-"""Tensors and single rows out of their blocks. Needs no jax."""
+"""A model's tensors as a stack of deltas leaves them, from their blocks alone. Needs no jax."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from typing import TypeVar
 
 import apsw
 import numpy as np
 
-from genome.db.blocks import iter_rows, read_rows
-from genome.errors import DamagedError, Error
+from genome.db.blocks import iter_rows
+from genome.db.connect import meta
+from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import queries
+from genome.model.dtypes import numbers
+from genome.model.overlay import Overlay
 from genome.model.quant import check, dequantise
 from genome.model.queries import TensorRow
 
 EMBEDDING = "token_embd.weight"
 _KEPT_ROWS = 4096
 
+T = TypeVar("T")
 
-def read_tensor(db: apsw.Connection, tensor: TensorRow, into: np.ndarray | None = None) -> np.ndarray:
-    """A tensor's bytes as stored.
+
+class Weights:
+    """A model's tensors, with deltas laid over them in their order. Opening it reads no weight.
+
+    What is read is of the state in which the model was opened. When another program has changed the model since,
+    reading says so and gives nothing.
+
+    Args:
+        db: an open `model` database; it stays the caller's.
+        name: the model's name, for errors; its own where none is given.
+        deltas: open `delta` databases, each made for what those before it leave; they stay the caller's.
+
+    Attributes:
+        name: the model's.
+        state: the checksum of the model with its deltas. It says which delta fits over it.
+        overlays: the deltas.
+
+    Raises:
+        Error: a delta was made for another base.
+        DamagedError: a delta is damaged.
+    """
+
+    def __init__(self, db: apsw.Connection, name: str = "", deltas: Sequence[apsw.Connection] = ()) -> None:
+        self._db = db
+        self._version = db.pragma("data_version")
+        facts = meta(db)
+        self.name = name or facts["name"]
+        self._base = self.state = facts["checksum"]
+        self.overlays = [Overlay(delta) for delta in deltas]
+        under = self.name
+        for overlay in self.overlays:
+            self.state = overlay.over(self.state, under)
+            under = f"{under} + {overlay.name}"
+
+    @cached_property
+    def _rows(self) -> dict[str, TensorRow]:
+        """The tensors of the model itself."""
+        return self._steadily(lambda: {row.name: row for row in queries.tensors(self._db)})
+
+    def tensors(self) -> list[TensorRow]:
+        """All tensors in the source's order, their types as they are above the deltas."""
+        return [self._steps(row)[-1] for row in self._rows.values()]
+
+    def tensor(self, name: str) -> TensorRow:
+        """One tensor by its name, its type as it is above the deltas.
+
+        Raises:
+            NotFoundError: the model has no tensor of that name.
+        """
+        return self._steps(self._row(name))[-1]
+
+    def _row(self, name: str) -> TensorRow:
+        if (row := self._rows.get(name)) is None:
+            raise NotFoundError(f"{self._db.filename} has no tensor {name!r}; `genome info` lists the tensors")
+        return row
+
+    def _steps(self, row: TensorRow) -> list[TensorRow]:
+        """A tensor below the first delta, below the second one ..., and above all of them."""
+        steps = [row]
+        for overlay in self.overlays:
+            steps.append(overlay.after(steps[-1]))
+        return steps
+
+    def read(
+        self, tensor: TensorRow, first: int = 0, count: int | None = None, into: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Rows of a tensor as they are stored, from no other blocks than those that hold them.
+
+        Args:
+            tensor: as `tensor` describes it.
+            first: the first row.
+            count: how many; all from there on without it.
+            into: uint8, shape (count, row_bytes), contiguous: filled and returned; made when missing.
+
+        Returns:
+            uint8, shape (count, row_bytes).
+
+        Raises:
+            NotFoundError: the tensor has no such rows.
+            DamagedError: a block or a patch is damaged or missing: tensor and rows are named.
+            Error: another program has changed the model since it was opened.
+        """
+        count = tensor.row_count - first if count is None else count
+        if first < 0 or count < 0 or first + count > tensor.row_count:
+            raise NotFoundError(
+                f"{tensor.name} has no rows {first} to {first + count - 1}; wanted rows 0 to {tensor.row_count - 1}"
+            )
+        found = np.empty((count, tensor.row_bytes), np.uint8) if into is None else into
+
+        def fill() -> np.ndarray:
+            for at, block in self._blocks(tensor, first, count):
+                begin, end = max(at, first), min(at + len(block), first + count)
+                found[begin - first : end - first] = block[begin - at : end - at]
+            return found
+
+        return self._steadily(fill)
+
+    def values(self, tensor: TensorRow, first: int = 0, count: int | None = None) -> np.ndarray:
+        """Rows of a tensor as weights: float32 (float64 of F64), shape (count, columns).
+
+        Raises:
+            NotFoundError, DamagedError, Error: as `read`; a type that this program cannot compute with.
+        """
+        return numbers(self.read(tensor, first, count), tensor.dtype)
+
+    def blocks(self, tensor: TensorRow) -> Iterator[tuple[int, np.ndarray]]:
+        """All rows of a tensor as they are stored, block by block.
+
+        Yields:
+            The first row; uint8, shape (rows, row_bytes). One block begins where the last one ended.
+
+        Raises:
+            DamagedError, Error: as `read`.
+        """
+        yield from self._blocks(tensor, 0, tensor.row_count)
+        self._steadily(lambda: None)
+
+    def _blocks(self, tensor: TensorRow, first: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The blocks that hold some rows, the deltas laid over them."""
+        if count == 0:
+            return
+        steps, wanted = self._steps(self._row(tensor.name)), None
+        with _named(tensor.name):
+            for at, rows, data in iter_rows(self._db, steps[0].id, first, count):
+                if at > first if wanted is None else at != wanted:
+                    break
+                if rows < 1 or len(data) != rows * steps[0].row_bytes:
+                    raise DamagedError(f"{self._db.filename}: rows {at} to {at + rows - 1} are of another length")
+                block = np.frombuffer(data, np.uint8).reshape(rows, steps[0].row_bytes)
+                for overlay, below in zip(self.overlays, steps, strict=False):
+                    if tensor.name in overlay.changes:
+                        block = overlay.lay(below, at, block)
+                yield at, block
+                wanted = at + rows
+            if wanted is None or wanted < first + count:
+                raise DamagedError(
+                    f"{self._db.filename}: rows from {wanted or first} on are missing; build it again"
+                )
+
+    def release(self) -> None:
+        """Gives SQLite's map of the file back, which counts as memory of this process, until the next read."""
+        size = self._db.pragma("mmap_size")
+        self._db.pragma("mmap_size", 0)
+        self._db.pragma("mmap_size", size)
+
+    def _steadily(self, read: Callable[[], T]) -> T:
+        """What is read in one state of the database: again, where it changed and came back meanwhile."""
+        while True:
+            try:
+                found = read()
+                if not self._written():
+                    return found
+            except DamagedError:
+                if not self._written():
+                    raise
+
+    def _written(self) -> bool:
+        """Whether the database was written to since this was last asked.
+
+        Raises:
+            Error: it is in another state now.
+        """
+        version = self._db.pragma("data_version")
+        if version == self._version:
+            return False
+        if (now := meta(self._db).get("checksum", "")) != self._base:
+            raise Error(
+                f"{self.name} was changed by another program: it is in the state {now[:12]}…, was opened in "
+                f"{self._base[:12]}…; open it again"
+            )
+        self._version = version
+        return True
+
+
+def embedding_rows(db: apsw.Connection, deltas: Sequence[apsw.Connection] = ()) -> np.ndarray:
+    """The input embeddings of all tokens.
 
     Args:
         db: the model database.
-        tensor: its description.
-        into: uint8, shape (row_count, row_bytes), contiguous: filled and returned; made when missing.
-
-    Raises:
-        DamagedError: a block is damaged or missing.
-    """
-    if into is None:
-        into = np.empty((tensor.row_count, tensor.row_bytes), np.uint8)
-    flat, filled = into.reshape(-1), 0
-    with _named(tensor.name):
-        for first, rows, data in iter_rows(db, tensor.id):
-            begin, end = first * tensor.row_bytes, (first + rows) * tensor.row_bytes
-            if begin != filled or end > flat.size or len(data) != end - begin:
-                raise DamagedError(f"{db.filename}: rows before {first} are missing; build it again")
-            flat[begin:end] = np.frombuffer(data, np.uint8)
-            filled = end
-        if filled != flat.size:
-            raise DamagedError(f"{db.filename}: {filled} of {flat.size} bytes are there; build it again")
-    return into
-
-
-def embedding_rows(db: apsw.Connection) -> np.ndarray:
-    """The input embeddings of all tokens.
+        deltas: laid over it.
 
     Returns:
         float32, shape (n_tokens, d).
@@ -54,24 +212,23 @@ def embedding_rows(db: apsw.Connection) -> np.ndarray:
         DamagedError: a block is damaged, or holds NaN or infinity.
         Error: the weights are of a type that this program cannot compute with.
     """
-    tensor = queries.tensor(db, EMBEDDING)
+    weights = Weights(db, deltas=deltas)
+    tensor = weights.tensor(EMBEDDING)
     check(tensor.dtype)
     found = np.empty(tensor.shape, np.float32)
-    with _named(tensor.name):
-        for first, rows, data in iter_rows(db, tensor.id):
-            raw = np.frombuffer(data, np.uint8).reshape(rows, tensor.row_bytes)
-            found[first : first + rows] = dequantise(raw, tensor.dtype)
+    for first, block in weights.blocks(tensor):
+        found[first : first + len(block)] = dequantise(block, tensor.dtype)
     if not np.isfinite(found).all():
-        raise not_finite(db, tensor.name)
+        raise not_finite(weights, tensor.name)
     return found
 
 
 class EmbeddingRows:
     """Single rows of the input embedding, read when they are wanted; the latest 4,096 are kept."""
 
-    def __init__(self, db: apsw.Connection) -> None:
-        self._db = db
-        self.tensor = queries.tensor(db, EMBEDDING)
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self.tensor = weights.tensor(EMBEDDING)
         check(self.tensor.dtype)
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
 
@@ -79,7 +236,7 @@ class EmbeddingRows:
         """A token's embedding, float32 (d,), and whether it had to be read.
 
         Raises:
-            Error: no such token.
+            Error: no such token, or another program has changed the model.
             DamagedError: the row's block is damaged, or the row holds NaN or infinity.
         """
         if (kept := self._kept.get(token)) is not None:
@@ -88,23 +245,21 @@ class EmbeddingRows:
         tensor = self.tensor
         if not 0 <= token < tensor.row_count:
             raise Error(
-                f"there is no token {token}; {self._db.filename} has embeddings of 0 to {tensor.row_count - 1}"
+                f"there is no token {token}; {self._weights.name} has embeddings of 0 to {tensor.row_count - 1}"
             )
-        with _named(tensor.name):
-            data = read_rows(self._db, tensor.id, token, 1, tensor.row_bytes)
-        found = dequantise(np.frombuffer(data, np.uint8), tensor.dtype)
+        found = dequantise(self._weights.read(tensor, token, 1)[0], tensor.dtype)
         if not np.isfinite(found).all():
-            raise not_finite(self._db, f"{tensor.name}, row {token},")
+            raise not_finite(self._weights, f"{tensor.name}, row {token},")
         self._kept[token] = found
         if len(self._kept) > _KEPT_ROWS:
             self._kept.popitem(last=False)
         return found, True
 
 
-def not_finite(db: apsw.Connection, what: str) -> DamagedError:
+def not_finite(weights: Weights, what: str) -> DamagedError:
     """What to raise when weights hold NaN or infinity."""
     return DamagedError(
-        f"{db.filename}: {what} holds NaN or infinity; wanted finite weights: fetch the source again"
+        f"{weights.name}: {what} holds NaN or infinity; wanted finite weights: fetch the source again"
     )
 
 

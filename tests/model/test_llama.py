@@ -11,6 +11,7 @@ from genome.db.connect import opened
 from genome.errors import DamagedError, Error
 from genome.model import import_gguf, llama, queries
 from genome.model.loading import load
+from genome.model.weights import Weights
 
 TOKENS = [5, 70, 70, 12, 200, 265, 3, 99, 41, 8, 150]
 
@@ -53,7 +54,7 @@ def textbook(tiny, tokens: list[int]) -> np.ndarray:
 def model(tiny_db):
     with opened(tiny_db) as db:
         shape = llama.shape_of(queries.hyperparameters(db), queries.tensors(db))
-        return shape, load(db, shape)
+        return shape, load(Weights(db), shape)
 
 
 def fed(tiny, model, pieces: list[list[int]], places: int = 32) -> list[np.ndarray]:
@@ -115,7 +116,7 @@ def test_an_output_projection_of_its_own(tmp_path, tiny):
     assert made(tmp_path, tiny, weights=weights).tied is False
     with opened(tmp_path / "a.db") as db:
         shape = llama.shape_of(queries.hyperparameters(db), queries.tensors(db))
-        (found,) = fed(tiny, (shape, load(db, shape)), [TOKENS])
+        (found,) = fed(tiny, (shape, load(Weights(db), shape)), [TOKENS])
     np.testing.assert_allclose(found, textbook(tiny, TOKENS)[-1][::-1], rtol=2e-4, atol=2e-4)
 
 
@@ -124,7 +125,7 @@ def test_layers_of_different_types(tmp_path, tiny):
     made(tmp_path, tiny, dtypes={"blk.0.ffn_down.weight": "F16", "blk.1.attn_q.weight": "Q8_0"})
     with opened(tmp_path / "a.db") as db:
         shape = llama.shape_of(queries.hyperparameters(db), queries.tensors(db))
-        (found,) = fed(tiny, (shape, load(db, shape)), [TOKENS])
+        (found,) = fed(tiny, (shape, load(Weights(db), shape)), [TOKENS])
     np.testing.assert_allclose(found, textbook(tiny, TOKENS)[-1], atol=0.3)
 
 

@@ -1,0 +1,188 @@
+"""A delta laid over its base: a block of rows goes in, the same rows as the delta's maker left them come out."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import apsw
+import numpy as np
+
+from genome.db.blocks import checksum
+from genome.db.connect import meta
+from genome.db.patches import LOW_RANK, Patch, decoded
+from genome.errors import DamagedError, Error
+from genome.model.dtypes import numbers, row_bytes
+from genome.model.lowrank import added
+from genome.model.queries import TensorRow
+
+_KEPT_FACTORS = 4
+
+_PATCHES = """
+    SELECT first_row, row_count, iif(length(rows) > :most_rows, x'', rows), encoding, element_bytes, result,
+        checksum, iif(length(data) > :most_data, NULL, data)
+    FROM patch WHERE change_id = :change AND first_row >= :first AND first_row < :beyond ORDER BY first_row"""
+
+
+class Change(NamedTuple):
+    """A tensor that a delta changes; the columns of the table `change`."""
+
+    id: int
+    tensor: str
+    dtype: str
+    row_count: int
+    row_bytes: int
+    scale: float | None
+
+
+def state_after(checksum: str, facts: Mapping[str, str]) -> str:
+    """The checksum of a model's state once a delta lies over it, or is applied to it.
+
+    Args:
+        checksum: of the state before.
+        facts: the delta's `meta`; a merged delta says there itself what it leads to.
+    """
+    told = facts.get("result_checksum")
+    return told or hashlib.sha256(f"{checksum}:{facts['checksum']}".encode()).hexdigest()
+
+
+def columns(row: TensorRow) -> int:
+    """How many numbers a row of a tensor has."""
+    return row.shape[-1] if row.shape else 1
+
+
+class Overlay:
+    """A delta, ready to be laid over its base.
+
+    Args:
+        db: an open `delta` database; it stays the caller's.
+
+    Attributes:
+        name: the delta's.
+        facts: its `meta`.
+        changes: the tensors that it changes, by name.
+    """
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+        self.facts = meta(db)
+        self.name = self.facts["name"]
+        sql = "SELECT id, tensor, dtype, row_count, row_bytes, scale FROM change ORDER BY id"
+        self.changes = {change.tensor: change for change in map(Change._make, db.execute(sql))}
+        self._factors: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+
+    def over(self, state: str, under: str) -> str:
+        """The state that it leads to.
+
+        Args:
+            state: the checksum of what it is to lie over.
+            under: what that is called.
+
+        Raises:
+            Error: it was made for another state.
+        """
+        base = self.facts.get("base_checksum", "")
+        if base != state:
+            raise Error(
+                f"{self.name} was made for {self.facts.get('base_name')} in the state {base[:12]}…, not for "
+                f"{under} ({state[:12]}…); name its own base, and deltas in the order in which they were made"
+            )
+        return state_after(state, self.facts)
+
+    def after(self, row: TensorRow) -> TensorRow:
+        """A tensor's description once the delta lies over it.
+
+        Raises:
+            DamagedError: the delta describes a tensor that the base cannot have.
+        """
+        change = self.changes.get(row.name)
+        if change is None:
+            return row
+        wanted = row.row_bytes if change.dtype == row.dtype else row_bytes(change.dtype, columns(row))
+        if (change.row_count, change.row_bytes) != (row.row_count, wanted):
+            raise DamagedError(
+                f"{self._db.filename}: {row.name} has {change.row_count} rows of {change.row_bytes} bytes there; "
+                f"wanted {row.row_count} of {wanted}: make the delta again"
+            )
+        return row._replace(dtype=change.dtype, row_bytes=change.row_bytes)
+
+    def lay(self, before: TensorRow, first: int, block: np.ndarray) -> np.ndarray:
+        """A block of the base with the changed rows in it.
+
+        Args:
+            before: the tensor as it is below this delta.
+            first: the block's first row.
+            block: uint8, shape (rows, row_bytes), below this delta; it stays as it is.
+
+        Returns:
+            uint8, shape (rows, row_bytes afterwards).
+
+        Raises:
+            DamagedError: the delta is damaged: tensor and rows are named.
+        """
+        change = self.changes[before.name]
+        same = change.dtype == before.dtype
+        found = block.copy() if same else np.empty((len(block), change.row_bytes), np.uint8)
+        filled = end = 0
+        try:
+            for patch in self.patches(change, first, len(block)):
+                at = patch.first_row - first
+                if at < end or patch.row_count < 1 or at + patch.row_count > len(block):
+                    raise DamagedError("patches overlap, or reach beyond a block of the base")
+                changed = at + patch.changed()
+                found[changed] = decoded(patch, self._given(patch, before, first, block, changed), change.row_bytes)
+                end, filled = at + patch.row_count, filled + len(changed)
+            if not same and filled != len(block):
+                raise DamagedError(f"{len(block) - filled} rows of another type are missing")
+        except (DamagedError, TypeError, ValueError) as error:
+            raise DamagedError(
+                f"{self._db.filename}: {before.name}, rows {first} to {first + len(block) - 1}: {error}; "
+                "make or copy the delta again"
+            ) from error
+        return found
+
+    def patches(self, change: Change, first: int, count: int) -> Iterator[Patch]:
+        """The patches that begin within some rows.
+
+        Raises:
+            DamagedError: one is longer than all of these rows afterwards: it is not read.
+        """
+        named = {
+            "change": change.id, "first": first, "beyond": first + count,
+            "most_rows": -(-count // 8), "most_data": count * change.row_bytes,
+        }  # fmt: skip
+        for row in self._db.execute(_PATCHES, named):
+            if row[-1] is None:
+                raise DamagedError(f"the patch of row {row[0]} is longer than the rows of its block")
+            yield Patch._make(row)
+
+    def _given(
+        self, patch: Patch, before: TensorRow, first: int, block: np.ndarray, changed: np.ndarray
+    ) -> np.ndarray:
+        """What a patch begins with: the rows as they were, or the product's."""
+        if patch.encoding != LOW_RANK:
+            return block[changed]
+        change = self.changes[before.name]
+        left, right = self._product(change, columns(before))
+        base = numbers(block[changed], before.dtype)
+        return added(base, left[first + changed], right, change.scale or 0.0, change.dtype)
+
+    def _product(self, change: Change, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """The factors (rows, rank) and (rank, columns) of a change."""
+        if (kept := self._factors.get(change.id)) is None:
+            left, right = self._factor(change, "B"), self._factor(change, "A")
+            if len(left) != change.row_count or left.shape[1] != len(right) or right.shape[1] != width:
+                raise DamagedError(f"factors of shape {left.shape} and {right.shape}")
+            kept = self._factors[change.id] = left, right
+            if len(self._factors) > _KEPT_FACTORS:
+                self._factors.popitem(last=False)
+        return kept
+
+    def _factor(self, change: Change, name: str) -> np.ndarray:
+        sql = """
+            SELECT dtype, row_count, column_count, checksum, data FROM factor WHERE change_id = ? AND name = ?"""
+        for dtype, rows, width, expected, data in self._db.execute(sql, (change.id, name)):
+            if checksum(data) != expected or len(data) != rows * row_bytes(dtype, width):
+                raise DamagedError(f"its factor {name} is not what was written")
+            return numbers(np.frombuffer(data, np.uint8).reshape(rows, -1), dtype)
+        raise DamagedError(f"its factor {name} is missing")

@@ -1,6 +1,7 @@
 """Small JSON files of strangers: read whole, but never at the cost of more memory than a machine has to spare."""
 
 import json
+import re
 from pathlib import Path
 
 from genome.errors import DamagedError, Error, NotFoundError
@@ -8,6 +9,7 @@ from genome.errors import DamagedError, Error, NotFoundError
 MOST_BYTES = 100_000_000
 _MOST_VALUES = 8_000_000
 _MOST_CONTAINERS = 2_000_000
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_object(path: Path) -> dict:
@@ -36,6 +38,8 @@ def parsed(raw: bytes, name: str) -> dict:
         raise Error(f"{name} holds more than {_MOST_VALUES} values; wanted a configuration or a tokenizer")
     try:
         found = json.loads(raw.decode("utf-8-sig"))
+        if _SURROGATE.search(raw):  # half of a character, alone, is no text
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{name} is no JSON in UTF-8; fetch it again") from error
     if not isinstance(found, dict):

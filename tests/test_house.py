@@ -20,7 +20,7 @@ FLOORS = {
     "db": 1, "sources": 1,
     "model": 2, "decompose": 2,
     "workbench": 3, "envelope": 3,
-    "lab": 4, "server": 4,
+    "lab": 4, "server": 4, "bench": 4,
     "cli": 5,
     "__init__": 6, "__main__": 6,
 }  # fmt: skip

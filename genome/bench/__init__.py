@@ -1,0 +1,1 @@
+"""What the data layer shows: each goal measured in a process of its own, beside the nearest system."""

@@ -404,8 +404,11 @@ def test_a_step_has_the_id_of_its_token(envelope):
     ids = dict(envelope.tokens(exact=" Paris").select("token", "id").iter_rows())
     assert {steps[0].token: int(steps[0].id)} == ids
     accesses = envelope.accesses()
-    assert set(accesses["database"]) == {"smollm2"}
     assert accesses["step"].max() == before + 3
+    read = accesses.filter(step=before + 1, object="token").select("database", "row", "source").rows()
+    assert read == [("smollm2", steps[0].token, read[0][2])]
+    units = accesses.filter(step=before + 1, object="unit").select("database", "row").rows()
+    assert units == [("nsm65", int(steps[0].id))]
 
 
 @pytest.fixture

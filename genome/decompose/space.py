@@ -2,7 +2,7 @@
 
 import difflib
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import apsw
 import numpy as np
 
+from genome.db.journal import Access, Journal
 from genome.decompose import addresses, queries
 from genome.decompose.anchors import exponents, primes_by_name
 from genome.decompose.decomposition import Chain, Decomposition, Explanation, Reason, SenseShare
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _METHODS = {"senses": "senses of", "walk": "definitions of", "dictionary": "a word that is a token of",
             "embedding": "token embeddings of", "structure": "structure of"}  # fmt: skip
 
+_STORED_WEIGHT_BYTES = 2
+
 
 class GenomeSpace:
     """The units of a genome database and what can be asked of them.
@@ -38,6 +41,8 @@ class GenomeSpace:
         db: an open genome database.
         lexicons: open lexicon databases by name, for the definitions in explanations.
         display: turns decompositions and explanations into HTML.
+        name: the database's name in the journal.
+        journal: told the rows of the tables `unit` and `composition` that are read; None where nobody asks.
     """
 
     def __init__(
@@ -45,21 +50,28 @@ class GenomeSpace:
         db: apsw.Connection,
         lexicons: dict[str, apsw.Connection] | None = None,
         display: Callable[[object], str] | None = None,
+        name: str = "",
+        journal: Journal | None = None,
     ) -> None:
         self._db = db
         self._lexicons = lexicons or {}
         self._display = display
+        self._name, self._journal = name, journal
         self._found: dict[str, Unit | None] = {}
 
     # Units
 
     def find(self, text: str) -> Unit | None:
         """The unit that a text names: a word (as written, in another case, or a form of it) or a sense's key."""
-        if text not in self._found:
-            if len(self._found) > 50_000:
-                self._found.clear()
-            self._found[text] = self._find(_bare(text))
-        return self._found[text]
+        kept = self._found
+        known = text in kept
+        if not known:
+            if len(kept) > 50_000:
+                self._found = kept = {}
+            kept[text] = self._find(_bare(text))
+        if (found := kept[text]) is not None:
+            self._note([found], "memory" if known else "disk")
+        return found
 
     def _find(self, text: str) -> Unit | None:
         db = self._db
@@ -81,14 +93,12 @@ class GenomeSpace:
     def _is_function_word(self, text: str) -> bool:
         return not CLOSED_CLASS.isdisjoint(queries.parts_of_speech(self._db, text.lower()))
 
-    def _require(self, text: str) -> Unit:
-        found = self.find(text)
-        if found is None:
-            begun = queries.spelled_like(self._db, text.strip().lower()[:2], 4000)
-            near = difflib.get_close_matches(text.strip().lower(), begun, n=3)
-            meant = f"; near it are {', '.join(near)}" if near else ""
-            raise NotFoundError(f"no word or sense is called {quoted(text)} in the genome database{meant}")
-        return found
+    def _missing(self, text: str) -> NotFoundError:
+        """What to raise where no unit has a text as its name: it tells words that are spelled alike."""
+        begun = queries.spelled_like(self._db, text.strip().lower()[:2], 4000)
+        near = difflib.get_close_matches(text.strip().lower(), begun, n=3)
+        meant = f"; near it are {', '.join(near)}" if near else ""
+        return NotFoundError(f"no word or sense is called {quoted(text)} in the genome database{meant}")
 
     def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
         """The units under a prefix of codons (`KNOW.SAY`), in the order of their IDs: one range scan.
@@ -99,12 +109,19 @@ class GenomeSpace:
         """
         if limit is not None and limit < 0:
             raise Error(f"a limit is a number of units from 0 on, got {limit}")
-        return _frame(queries.units_in_range(self._db, *prefix_range(prefix), -1 if limit is None else limit))
+        found = queries.units_in_range(self._db, *prefix_range(prefix), -1 if limit is None else limit)
+        if found and self._journal is not None:
+            size = sum(len(unit.label.encode()) for unit in found)
+            self._journal.record([Access(self._name, "unit", found[0].id, len(found), size, "disk")])
+        return _frame(found)
 
     def token_id(self, model: str, token: int) -> GenomeID | None:
         """The genome ID of a model's token; None where it has none."""
         found = queries.unit_of(self._db, "token", model, token)
-        return GenomeID(found.id) if found else None
+        if found is None:
+            return None
+        self._note([found], "disk")
+        return GenomeID(found.id)
 
     # Compositions
 
@@ -116,9 +133,11 @@ class GenomeSpace:
         """
         if (prime := primes_by_name().get(" ".join(text.lower().split()))) is not None:
             return self._primitive(text, prime)
-        if self.find(text) is None and len(text.split()) > 1 and (words := split_words(text)):
+        if (unit := self.find(text)) is not None:
+            return self._decomposition(text, unit)
+        if len(text.split()) > 1 and (words := split_words(text)):
             return self._mean(text, words)
-        return self._decomposition(text, self._require(text))
+        raise self._missing(text)
 
     def _primitive(self, text: str, index: int) -> Decomposition:
         """A name of a primitive that is no single word of the dictionary: all of it is that primitive."""
@@ -164,7 +183,7 @@ class GenomeSpace:
         weights = self._weights(unit)
         senses = tuple(
             SenseShare(sense.label, self._define(sense.origin, sense.ref), share)
-            for sense, share in queries.senses_of_word(self._db, unit.id)
+            for sense, share in self._senses(unit)
         )
         source = f"{_METHODS[unit.method]} {unit.origin}"
         return Decomposition(
@@ -172,8 +191,26 @@ class GenomeSpace:
             partial(self._explain, text, unit, weights), partial(self._near, weights, unit=unit), self._display,
         )  # fmt: skip
 
-    def _weights(self, unit: Unit) -> np.ndarray:
+    def _senses(self, word: Unit) -> list[tuple[Unit, float]]:
+        found = queries.senses_of_word(self._db, word.id)
+        self._note([sense for sense, _ in found], "disk")
+        return found
+
+    def _composition(self, unit: Unit) -> np.ndarray | None:
         weights = queries.composition(self._db, unit.id)
+        if weights is not None and self._journal is not None:
+            stored = len(weights) * _STORED_WEIGHT_BYTES
+            self._journal.record([Access(self._name, "composition", unit.id, 1, stored, "disk")])
+        return weights
+
+    def _note(self, units: Sequence[Unit], source: str) -> None:
+        if self._journal is not None:
+            self._journal.record(
+                [Access(self._name, "unit", unit.id, 1, len(unit.label.encode()), source) for unit in units]
+            )
+
+    def _weights(self, unit: Unit) -> np.ndarray:
+        weights = self._composition(unit)
         if weights is None:
             raise Error(f"{unit.label!r} is structure ({GenomeID(unit.id).path}) and has no composition")
         return weights
@@ -185,7 +222,7 @@ class GenomeSpace:
         rows = []
         for word in split_words(text):
             unit = self.find(word)
-            weights = queries.composition(self._db, unit.id) if unit else None
+            weights = self._composition(unit) if unit else None
             if unit is None or weights is None:
                 rows.append((word, None, None, None, None, None, None))
                 continue
@@ -221,6 +258,7 @@ class GenomeSpace:
         if kind not in ("word", "sense", "token"):
             raise Error(f"a kind of unit is word, sense or token, got {kind!r}")
         near = [(u, s) for u, s in queries.nearest(self._db, weights, k + 1, kind) if u.id != own][:k]
+        self._note([u for u, _ in near], "disk")
         frame = _frame([u for u, _ in near])
         similarity = pl.Series("similarity", [s for _, s in near], pl.Float64)
         return frame.with_columns(similarity).select(
@@ -230,7 +268,7 @@ class GenomeSpace:
     # Reasons
 
     def _explain(self, text: str, unit: Unit, weights: np.ndarray, primitives: int) -> Explanation:
-        senses = queries.senses_of_word(self._db, unit.id) if unit.kind == "word" else [(unit, 1.0)]
+        senses = self._senses(unit) if unit.kind == "word" else [(unit, 1.0)]
         prime = exponents().get(unit.label.lower()) if unit.kind == "word" else None
         reasons = []
         for index in _leading(weights, primitives):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import apsw
 
 from genome.db import Journal
+from genome.db.journal import Access
 from genome.envelope.held import Held
 from genome.envelope.roles import Database, Roles
 from genome.errors import Error, NotFoundError
@@ -216,8 +217,11 @@ class Envelope:
 
         from genome.model.queries import find_tokens
 
-        found = find_tokens(self._open.model(), contains=contains, prefix=prefix, exact=exact, limit=limit)
-        identify = self._open.identify()
+        held = self._open
+        found = find_tokens(held.model(), contains=contains, prefix=prefix, exact=exact, limit=limit)
+        name = held.roles.model.name if held.roles.model else ""
+        self.journal.record([Access(name, "token", token.id, 1, len(token.bytes), "disk") for token in found])
+        identify = held.identify()
         rows = []
         for token in found:
             identity = identify(token.id)
@@ -316,7 +320,13 @@ class Envelope:
     # What happened, and the end
 
     def accesses(self) -> "pl.DataFrame":
-        """The journal: step, database, object, row, rows, bytes, source (`disk`, `memory`), one row an access."""
+        """The journal of this activity and those nested in it: what was read, step by step.
+
+        Returns:
+            activity, step (0 for what belongs to none), database, object (a tensor's name, or the table: `token`,
+            `unit`, `composition`), row (the first), rows, bytes, source (`disk`, `memory`), times (more than 1
+            where old accesses are added up; what such a sum has forgotten is null).
+        """
         return self.journal.frame()
 
     def close(self) -> None:

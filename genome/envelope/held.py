@@ -122,9 +122,10 @@ class Held:
             if self._space is None:
                 from genome.decompose import GenomeSpace
 
-                db, names = self.genome(), self.roles.genome.origins if self.roles.genome else {}
+                db, own = self.genome(), self.roles.genome
+                names = own.origins if own else {}
                 lexicons = {names[d.uuid]: self.connection(d) for d in self.roles.lexicons if d.uuid in names}
-                self._space = GenomeSpace(db, lexicons, self._display)
+                self._space = GenomeSpace(db, lexicons, self._display, own.name if own else "", self._journal)
             return self._space
 
     def tokenizer(self) -> "Tokenizer":
@@ -133,7 +134,8 @@ class Held:
             if self._tokenizer is None:
                 from genome.model import Tokenizer
 
-                self._tokenizer = Tokenizer(self.model())
+                db, name = self.model(), self.roles.model.name if self.roles.model else ""
+                self._tokenizer = Tokenizer(db, name, self._journal)
             return self._tokenizer
 
     def language_model(self) -> "LanguageModel":

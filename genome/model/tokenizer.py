@@ -5,14 +5,15 @@ llama.cpp's. Needs no jax and loads no vocabulary: the first encode of a process
 """
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from operator import index
-from typing import SupportsIndex
+from typing import Generic, SupportsIndex, TypeVar
 
 import apsw
 
+from genome.db.journal import Access, Journal
 from genome.errors import Error
 from genome.model import queries
 from genome.model.bytelevel import LETTERS, spelled
@@ -53,6 +54,8 @@ class Tokenizer:
 
     Args:
         db: an open `model` database.
+        name: the database's name in the journal.
+        journal: told the rows of the table `token` that texts and numbers touch; None where nobody asks.
 
     Raises:
         Error: a tokenizer that is not byte-level BPE, or whose pre-tokenizer is not known.
@@ -64,11 +67,11 @@ class Tokenizer:
         size: how many tokens there are.
     """
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: apsw.Connection, name: str = "", journal: Journal | None = None) -> None:
         kind = queries.hyperparameter(db, "tokenizer.ggml.model")
         if kind != "gpt2":
             raise Error(f"{db.filename} has a tokenizer of the kind {kind!r}; wanted byte-level BPE ('gpt2')")
-        self._db = db
+        self._db, self._name, self._journal = db, name, journal
         self._rule = rule(str(queries.hyperparameter(db, "tokenizer.ggml.pre") or "default"))
         self.size = queries.token_count(db)
         self.bos = self._named("bos")
@@ -83,7 +86,7 @@ class Tokenizer:
         self._letters = [self._part(letter) for letter in LETTERS]
         self._word = lru_cache(_KEPT_WORDS)(self._encode_word)
         self._pair = lru_cache(_KEPT_PAIRS)(lambda left, right: queries.merge(db, left, right))
-        self._token = lru_cache(_KEPT_TOKENS)(lambda number: queries.token_bytes(db, number))
+        self._token = lru_cache(_KEPT_TOKENS)(self._read_token)
 
     def encode(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
         """The tokens of a text.
@@ -97,11 +100,13 @@ class Tokenizer:
         Raises:
             Error: the text has lone surrogates, or a BOS token is wanted and the model has none.
         """
-        found = []
+        found: list[int] = []
+        touched: list[Access] = []
         if bos:
             if self.bos is None:
                 raise Error(f"{self._db.filename} names no BOS token; encode without bos")
             found.append(self.bos)
+            touched += self._token(self.bos).accesses()
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -112,9 +117,12 @@ class Tokenizer:
         for part in self._parts(text, special):
             if isinstance(part, int):
                 found.append(part)
+                touched += self._token(part).accesses()
             else:
-                for word in self._rule.words(part):
-                    found += self._word(word)
+                for word in map(self._word, self._rule.words(part)):
+                    found += word.value
+                    touched += word.accesses()
+        self._note(touched)
         return found
 
     def decode(self, ids: Iterable[SupportsIndex], *, special: bool = True) -> str:
@@ -127,9 +135,9 @@ class Tokenizer:
         Raises:
             Error: a number that no token has, or what is no number of a token: a text, bytes, a fraction.
         """
-        return b"".join(self.bytes(number, special=special) for number in token_numbers(ids)).decode(
-            "utf-8", "replace"
-        )
+        rows = [self._row(number) for number in token_numbers(ids)]
+        self._note([access for row in rows for access in row.accesses()])
+        return b"".join(_shown(row.value, special) for row in rows).decode("utf-8", "replace")
 
     def bytes(self, number: SupportsIndex, *, special: bool = True) -> bytes:
         """What one token stands for.
@@ -137,11 +145,9 @@ class Tokenizer:
         Raises:
             Error: no token has this number, or it is no integer.
         """
-        number = _token_number(number)
-        found = self._token(number) if 0 <= number < self.size else None
-        if found is None:
-            raise Error(f"there is no token {number}; {self._db.filename} has tokens 0 to {self.size - 1}")
-        return b"" if found[1] in (_CONTROL, _UNKNOWN) and not special else found[0]
+        row = self._row(_token_number(number))
+        self._note(row.accesses())
+        return _shown(row.value, special)
 
     def streamer(self, *, special: bool = True) -> "Streamer":
         """A decoder for tokens that come one by one."""
@@ -183,23 +189,64 @@ class Tokenizer:
                 parts = [new for part in parts for new in _cut(part, piece, number)]
         return iter(parts)
 
-    def _encode_word(self, word: str) -> tuple[int, ...]:
+    def _row(self, number: int) -> "_Kept[tuple[bytes, int] | None]":
+        row = self._token(number) if 0 <= number < self.size else None
+        if row is None or row.value is None:
+            raise Error(f"there is no token {number}; {self._db.filename} has tokens 0 to {self.size - 1}")
+        return row
+
+    def _read_token(self, number: int) -> "_Kept[tuple[bytes, int] | None]":
+        row = queries.token_bytes(self._db, number)
+        return _Kept(row, self._read([(number, len(row[0]))] if row else []))
+
+    def _encode_word(self, word: str) -> "_Kept[tuple[int, ...]]":
         data = word.encode()
         if self._rule.whole_words and (number := queries.piece_id(self._db, spelled(data))) is not None:
-            return (number,)
-        # A byte whose letter neither is a token nor takes part in a merge is left out, as in llama.cpp.
-        parts = [number for byte in data if (number := self._letters[byte]) is not None]
-        merged = parts if len(parts) < 2 else _merge(parts, self._pair)
-        if min(merged, default=0) >= 0:
-            return tuple(merged)
-        return tuple(token for part in merged for token in self._tokens_of(part))
+            sized = [(number, len(data))]
+        else:
+            # A byte whose letter neither is a token nor takes part in a merge is left out, as in llama.cpp.
+            parts = [number for byte in data if (number := self._letters[byte]) is not None]
+            sized = [one for part, size in _merge(parts, self._pair) for one in self._tokens_of(part, size)]
+        return _Kept(tuple(number for number, _ in sized), self._read(sized))
 
-    def _tokens_of(self, part: int) -> list[int]:
-        """A part that is no token, letter by letter."""
+    def _tokens_of(self, part: int, size: int) -> list[tuple[int, int]]:
+        """Tokens and their bytes: a part that is one, or its letters of a byte each."""
         if part >= 0:
-            return [part]
+            return [(part, size)]
         letters = queries.fragment_piece(self._db, part)
-        return [number for letter in letters if (number := queries.piece_id(self._db, letter)) is not None]
+        return [(number, 1) for letter in letters if (number := queries.piece_id(self._db, letter)) is not None]
+
+    def _read(self, sized: Iterable[tuple[int, int]]) -> tuple[Access, ...]:
+        """Tokens and their bytes as the journal wants them."""
+        if self._journal is None:
+            return ()
+        return tuple(Access(self._name, "token", number, 1, size, "disk") for number, size in sized)
+
+    def _note(self, accesses: Sequence[Access]) -> None:
+        if self._journal is not None:
+            self._journal.record(accesses)
+
+
+_Value = TypeVar("_Value")
+
+
+class _Kept(Generic[_Value]):
+    """What was looked up and is kept, with the rows that it touched: from disk once, from memory since."""
+
+    __slots__ = ("_again", "_first", "value")
+
+    def __init__(self, value: _Value, read: tuple[Access, ...]) -> None:
+        self.value = value
+        self._first: tuple[Access, ...] | None = read
+        self._again = tuple(access._replace(source="memory") for access in read)
+
+    def accesses(self) -> tuple[Access, ...]:
+        told, self._first = self._again if self._first is None else self._first, None
+        return told
+
+
+def _shown(row: tuple[bytes, int] | None, special: bool) -> bytes:
+    return b"" if row is None or (row[1] in (_CONTROL, _UNKNOWN) and not special) else row[0]
 
 
 class Streamer:
@@ -232,8 +279,10 @@ def _cut(part: str | int, piece: str, number: int) -> Iterator[str | int]:
             yield text
 
 
-def _merge(parts: list[int], pair) -> list[int]:
+def _merge(parts: list[int], pair: Callable[[int, int], tuple[int, int] | None]) -> list[tuple[int, int]]:
     """Merges neighbours, lowest rank first and of equal ones the leftmost, until no pair merges.
+
+    Gives what is left, and of how many of the parts each is made.
 
     A heap of pairs over a linked list: n parts take O(n log n), so that a long word costs no more than its length.
     """
@@ -260,4 +309,4 @@ def _merge(parts: list[int], pair) -> list[int]:
                 heappush(heap, (found[0], place, result, parts[after], found[1]))
         if (previous := before[place]) >= 0 and (found := pair(parts[previous], result)):
             heappush(heap, (found[0], previous, parts[previous], result, found[1]))
-    return [part for part in parts if part != gone]
+    return [(part, following[place] - place) for place, part in enumerate(parts) if part != gone]

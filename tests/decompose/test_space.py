@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genome.db import Journal
 from genome.db.connect import opened
-from genome.decompose import queries
+from genome.decompose import GenomeSpace, queries
 from genome.errors import Error, NotFoundError
 from genome.ids import GenomeID, prefix_range
 from genome.primitives import PRIMITIVES
@@ -226,3 +227,52 @@ def test_json_is_what_the_design_says(envelope):
     assert GenomeID(told["id"]).names == tuple(told["path"])
     assert len(told["weights"]) == 65
     assert sum(told["weights"].values()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.fixture
+def told(db):
+    """A space of its own, and what its journal was told since it was last asked."""
+    journal, before = Journal(), []
+
+    def since() -> list[tuple]:
+        rows = journal.frame().select("object", "row", "rows", "bytes", "source").rows()
+        new = rows[len(before) :]
+        before[:] = rows
+        return new
+
+    return GenomeSpace(db, name="nsm65", journal=journal), since
+
+
+def test_the_journal_tells_units_from_disk_and_from_memory(told, db):
+    space, since = told
+    mother = space.find("mother")
+    assert since() == [("unit", mother.id, 1, 6, "disk")]
+    space.find("mother")
+    assert since() == [("unit", mother.id, 1, 6, "memory")]
+    assert space.find("no such word at all") is None
+    assert since() == []
+
+
+def test_the_journal_tells_the_composition_and_the_senses_of_a_word(told, db):
+    space, since = told
+    space.decompose("mother")
+    unit, composition, *senses = since()
+    assert unit[0] == "unit"
+    assert composition == ("composition", unit[1], 1, 130, "disk")  # 65 weights of two bytes
+    wanted = [(sense.id, len(sense.label)) for sense, _ in queries.senses_of_word(db, unit[1])]
+    assert senses == [("unit", number, 1, size, "disk") for number, size in wanted]
+
+
+def test_a_range_of_units_is_one_access(told):
+    space, since = told
+    frame = space.units("KNOW.SAY", limit=20)
+    size = sum(len(label.encode()) for label in frame["label"])
+    assert since() == [("unit", frame["id"][0], 20, size, "disk")]
+
+
+def test_the_journal_tells_neighbours_and_tokens(told, db):
+    space, since = told
+    frame = space.neighbours("mother", k=5)
+    assert [row[1] for row in since()[-5:]] == frame["id"].to_list()
+    identity = space.token_id("smollm2", 65)
+    assert [row[:2] for row in since()] == [("unit", int(identity))]

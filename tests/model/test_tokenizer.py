@@ -12,6 +12,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genome.db import Journal
 from genome.db.connect import connect, opened
 from genome.errors import Error
 from genome.model import Tokenizer, import_gguf, queries
@@ -232,7 +233,11 @@ def test_a_long_word_takes_its_length(small):
 
 def test_equal_ranks_merge_from_the_left():
     """'aaaaa' with the one merge (a, a) -> b gives b b a."""
-    assert _merge([0] * 5, lambda left, right: (0, 1) if (left, right) == (0, 0) else None) == [1, 1, 0]
+    assert _merge([0] * 5, lambda left, right: (0, 1) if (left, right) == (0, 0) else None) == [
+        (1, 2),
+        (1, 2),
+        (0, 1),
+    ]
 
 
 def test_needs_neither_jax_nor_numpy(tiny_db):
@@ -258,3 +263,52 @@ def test_stays_usable_on_a_plain_connection(tiny_db):
         assert Tokenizer(db).decode([0], special=False) == ""
     finally:
         db.close()
+
+
+def touched(journal: Journal) -> list[tuple]:
+    """What the journal was told since it was last asked."""
+    frame = journal.frame()
+    assert set(frame["object"]) | {"token"} == {"token"}
+    assert set(frame["database"]) | {"tiny"} == {"tiny"}
+    return frame.select("row", "bytes", "source").rows()
+
+
+def test_the_journal_tells_the_tokens_that_a_text_touches(tiny_db):
+    """'Ġthe' is one token of four bytes; 'Ġmoth' is none: its parts are 'Ġm', 'o', 't', 'h' or what merges give."""
+    journal = Journal()
+    with opened(tiny_db, "model") as db:
+        tokenizer = Tokenizer(db, "tiny", journal)
+        ids = tokenizer.encode(" the moth the")
+        told = touched(journal)
+        assert [row for row, _, _ in told] == ids
+        assert [size for _, size, _ in told] == [len(queries.token_bytes(db, number)[0]) for number in ids]
+        assert [source for *_, source in told] == ["disk"] * (len(ids) - 1) + ["memory"]
+        tokenizer.encode(" moth")
+        assert [row[2] for row in touched(journal)[len(ids) :]] == ["memory"] * (len(ids) - 2)
+
+
+def test_the_journal_tells_the_tokens_that_are_decoded_and_those_written_out(tiny_db):
+    journal = Journal()
+    with opened(tiny_db, "model") as db:
+        tokenizer = Tokenizer(db, "tiny", journal)
+        assert tokenizer.decode([265, 2, 265]) == "mother<|im_end|>mother"
+        assert touched(journal) == [(265, 6, "disk"), (2, 10, "disk"), (265, 6, "memory")]
+        tokenizer.streamer().feed(265)
+        assert tokenizer.encode("<|im_end|>") == [2]
+        assert touched(journal)[3:] == [(265, 6, "memory"), (2, 10, "memory")]
+
+
+def test_a_journal_that_is_off_hears_nothing_and_changes_no_token(tiny_db):
+    journal = Journal()
+    journal.enabled = False
+    with opened(tiny_db, "model") as db:
+        assert Tokenizer(db, "tiny", journal).encode(" the mother") == Tokenizer(db).encode(" the mother")
+    assert touched(journal) == []
+
+
+@given(st.text())
+def test_the_bytes_of_a_text_are_those_of_its_tokens(small, text):
+    journal = Journal()
+    tokenizer = Tokenizer(small._db, "tiny", journal)
+    tokenizer.encode(text, special=False)
+    assert journal.frame()["bytes"].sum() == len(text.encode())

@@ -26,8 +26,9 @@ from genome.model.gguf_form import (
     packed_text,
     usual_end,
 )
-from genome.model.importer import MERGES, MOST_PADDING_BYTES, SCORES, TOKENS, TYPES
+from genome.model.importer import most_padding_bytes
 from genome.model.queries import TensorRow
+from genome.model.vocabulary import MERGES, SCORES, TOKENS, TYPES
 from genome.progress import Progress, silent
 
 _TENSOR_NUMBERS = {name: number for number, (name, _, _) in TENSOR_TYPES.items()}
@@ -200,7 +201,7 @@ def _data(db: apsw.Connection, tensor: TensorRow) -> Iterator[bytes]:
 
 def _padding(odd: dict, begin: int, end: int) -> bytes:
     """What stands between two parts of the file: zeros where nothing else is stored."""
-    if not 0 <= end - begin <= MOST_PADDING_BYTES:
+    if not 0 <= end - begin <= most_padding_bytes(32):
         raise ValueError(f"{end - begin} bytes of padding at byte {begin}")
     stored = odd.get("bytes", {}).get(str(begin))
     return bytes(end - begin) if stored is None else bytes.fromhex(stored)

@@ -1,91 +1,146 @@
-"""A GGUF file becomes a `model` database: nothing of it is lost, and nothing of it has to be read whole again."""
+"""A GGUF file, or a set of them, becomes a `model` database from which each comes out again as it was."""
 
 import hashlib
 import json
 import math
-import re
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import apsw
-import numpy as np
+import zstandard
 
 from genome.db.blocks import write_rows
 from genome.db.build import building
-from genome.errors import DamagedError, Error
-from genome.model.bytelevel import unspelled
+from genome.errors import Error
 from genome.model.gguf import GGUF, reading
-from genome.model.gguf_form import CODES, Array, Field, TensorInfo, packed, usual_end
-from genome.model.names import role_and_layer
+from genome.model.gguf_form import Array, Field, packed, usual_end
+from genome.model.names import role_and_layer, unit_rows
+from genome.model.splits import first_part, other_parts
+from genome.model.vocabulary import MERGES, TOKENS, Tokens, strings, text_or_bytes, write_merges
 from genome.progress import Progress, silent
 
-TOKENS = "tokenizer.ggml.tokens"
-TYPES = "tokenizer.ggml.token_type"
-SCORES = "tokenizer.ggml.scores"
-MERGES = "tokenizer.ggml.merges"
-MOST_PADDING_BYTES = 1 << 20
-_NORMAL, _BYTE = 1, 6
-_TYPE_COLUMN = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"}
+MOST_HEAD_BYTES = 100_000_000
+_MOST_PADDING_BYTES = 1 << 20
+_MOST_ALIGNMENT_BYTES = 1 << 26
 
 
 def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **facts: str) -> None:
     """Writes a GGUF file's metadata, tensors, tokens and merges into a new `model` database.
 
     Args:
-        gguf: the file, version 2 or 3, little endian, in one part.
+        gguf: the file, version 2 or 3, little or big endian; of a split model any part, beside which the others
+            are found by the names that llama.cpp gives them (NAME-00001-of-00003.gguf).
         database: the database's final name; what stands there is replaced when all is written.
         progress: told about bytes of tensors.
         facts: rows of `meta`, such as source and licence. `source_sha256` and `architecture` come
-            from the file.
+            from the file; of a set see `set_sha256`.
 
     Raises:
         NotFoundError, DamagedError: the file is missing, no GGUF file, truncated or inconsistent.
-        Error: a form of GGUF that this program does not read, or the disk is full.
+        Error: a form of GGUF that this program does not read, a part of another set, or the disk is full.
     """
-    with reading(gguf) as source:
-        if (parts := _number(source, "split.count")) > 1:
-            raise Error(
-                f"{gguf} is one of {parts} parts of a model; wanted one file: join them with gguf-split --merge"
-            )
-        told = {"source": gguf.name, "licence": source.text("general.license"), **facts}
-        sha256 = sha256_of(gguf)
-        told |= {"source_sha256": sha256, "architecture": source.text("general.architecture", "unknown")}
-        layout = {"version": source.version, "alignment": source.alignment, **_padding(source)}
-        tokens = _Tokens(source)
+    with reading(first_part(gguf)) as first:
+        parts = [first, *other_parts(first, gguf)]
+        digests = {_name(part): sha256_of(part.path) for part in parts}
+        told = {"source": first.path.name, "licence": first.text("general.license"), **facts}
+        told |= {"source_sha256": set_sha256(digests.items())}
+        told |= {"architecture": first.text("general.architecture", "unknown")}
         with building(database, "model", **told) as db:
-            db.execute(
-                "INSERT INTO file VALUES (0, ?, 'gguf', ?, ?, ?, NULL)",
-                (gguf.name, source.size_bytes, sha256, json.dumps(layout)),
-            )
-            own_tables = {TOKENS, MERGES, *tokens.exact}
-            db.executemany(
-                "INSERT INTO hyperparameter VALUES (?, ?, ?, ?)",
-                (
-                    (position, f.key, f.type, None if f.key in own_tables else _cell(f))
-                    for position, f in enumerate(source.fields.values())
-                ),
-            )
-            db.executemany("INSERT INTO token VALUES (?, ?, ?, ?, ?)", tokens.rows())
-            write_merges(db, _strings(source, MERGES), tokens.pieces)
-            _write_tensors(db, source, progress, f"{database.stem}: import")
+            _write_metadata(db, first)
+            writer = _Tensors(db, first, sum(t.size_bytes for part in parts for t in part.tensors), progress)
+            writer.stage = f"{database.stem}: import"
+            for number, part in enumerate(parts):
+                with reading(part.path) if number else nullcontext(first) as source:
+                    _write_file(db, number, source, digests[_name(part)])
+                    writer.write(number, source)
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits: what `source_sha256` holds."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        Error: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Error(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+
+
+def set_sha256(files: Iterable[tuple[str, str]]) -> str:
+    """What `source_sha256` holds: of one file its SHA-256; of several that of the lines `name sha256`, sorted.
+
+    Args:
+        files: each file's name and SHA-256.
+
+    Example:
+        >>> set_sha256([("a.gguf", "e3b0c442")]), set_sha256([("b", "1"), ("a", "2")])[:8]
+        ('e3b0c442', 'f83064ff')
+    """
+    told = sorted(files)
+    if len(told) == 1:
+        return told[0][1]
+    lines = "".join(f"{name} {sha256}\n" for name, sha256 in told)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def most_padding_bytes(alignment: int) -> int:
+    """The longest run of bytes of no tensor that is taken between two tensors, or before or after all."""
+    return max(_MOST_PADDING_BYTES, min(alignment, _MOST_ALIGNMENT_BYTES))
+
+
+def _name(source: GGUF) -> str:
+    """The file's name as text; what is no text in it is replaced."""
+    return os.fsencode(source.path.name).decode("utf-8", "replace")
+
+
+def _write_metadata(db: apsw.Connection, source: GGUF) -> None:
+    tokens = Tokens(source)
+    own_tables = {TOKENS, MERGES, *tokens.exact}
+    db.executemany(
+        "INSERT INTO hyperparameter VALUES (?, ?, ?, ?)",
+        (
+            (position, f.key, f.type, None if f.key in own_tables else _cell(f))
+            for position, f in enumerate(source.fields.values())
+        ),
+    )
+    db.executemany("INSERT INTO token VALUES (?, ?, ?, ?, ?)", tokens.rows())
+    write_merges(db, strings(source, MERGES), tokens.pieces)
+
+
+def _write_file(db: apsw.Connection, number: int, source: GGUF, sha256: str) -> None:
+    """What the file leaves open; of a part that is not the first, header and metadata as well."""
+    layout: dict[str, object] = {"version": source.version, "alignment": source.alignment}
+    if source.order == ">":
+        layout["byte_order"] = "big"
+    layout |= _padding(source)
+    head = None
+    if number:
+        if source.fields_end > MOST_HEAD_BYTES:
+            raise Error(
+                f"{source.path} has {source.fields_end} bytes of metadata; wanted at most {MOST_HEAD_BYTES} in a "
+                "part that is not the first: split the model again"
+            )
+        head = zstandard.compress(source.part(0, source.fields_end))
+    db.execute(
+        "INSERT INTO file VALUES (?, ?, 'gguf', ?, ?, ?, ?)",
+        (number, _name(source), source.size_bytes, sha256, json.dumps(layout), head),
+    )
 
 
 def _padding(source: GGUF) -> dict[str, object]:
     """The layout's `padding`: the file's size and what stands between its parts, where those are not zeros."""
-    odd, told = {}, 0
+    odd, told, most = {}, 0, most_padding_bytes(source.alignment)
     for begin, end in source.padding():
-        raw = source.part(begin, min(end, begin + MOST_PADDING_BYTES + 1))
+        raw = source.part(begin, min(end, begin + most + 1))
         if raw.strip(b"\0"):
             odd[begin], told = raw.hex(), told + len(raw)
-        if max(len(raw), told) > MOST_PADDING_BYTES:
+        if len(raw) > most or told > _MOST_PADDING_BYTES:
             raise Error(
-                f"{source.path} has more than {MOST_PADDING_BYTES} bytes outside of tensors, at byte {begin}; "
+                f"{source.path} has more than {most} bytes outside of tensors, at byte {begin}; "
                 "wanted one model and nothing else: convert it again"
             )
     usual = usual_end(source.head_bytes, ((t.offset, t.size_bytes) for t in source.tensors), source.alignment)
@@ -94,29 +149,42 @@ def _padding(source: GGUF) -> dict[str, object]:
     return {"padding": {"size_bytes": source.size_bytes, "bytes": odd}}
 
 
-def _number(source: GGUF, key: str) -> int:
-    field = source.fields.get(key)
-    return field.value if field and isinstance(field.value, int) else 0
+class _Tensors:
+    """Writes the tensors of one file after another, numbered through; heads and experts get blocks of their own."""
+
+    stage = ""
+
+    def __init__(self, db: apsw.Connection, first: GGUF, total_bytes: int, progress: Progress) -> None:
+        self._db, self._total_bytes, self._progress = db, total_bytes, progress
+        self._number = self._done_bytes = 0
+        self._head_rows = _head_rows(first)
+
+    def write(self, file: int, source: GGUF) -> None:
+        for tensor in source.tensors:
+            role, layer = role_and_layer(tensor.name)
+            self._db.execute(
+                "INSERT INTO tensor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (self._number, tensor.name, role, layer, tensor.dtype, json.dumps(tensor.shape),
+                 tensor.row_count, tensor.row_bytes, file, tensor.offset),
+            )  # fmt: skip
+            if tensor.size_bytes:
+                unit = unit_rows(role, tensor.shape, self._head_rows.get(role))
+                with source.data(tensor) as data:
+                    write_rows(self._db, self._number, data, tensor.row_bytes, unit)
+            self._number += 1
+            self._done_bytes += tensor.size_bytes
+            self._progress(self.stage, self._done_bytes, self._total_bytes)
 
 
-def _write_tensors(db: apsw.Connection, source: GGUF, progress: Progress, stage: str) -> None:
-    total, done = sum(t.size_bytes for t in source.tensors), 0
-    for number, tensor in enumerate(source.tensors):
-        role, layer = role_and_layer(tensor.name)
-        db.execute(
-            "INSERT INTO tensor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, tensor.name, role, layer, tensor.dtype, json.dumps(tensor.shape),
-             tensor.row_count, tensor.row_bytes, 0, tensor.offset),
-        )  # fmt: skip
-        if tensor.size_bytes:
-            _write_data(db, source, number, tensor)
-        done += tensor.size_bytes
-        progress(stage, done, total)
-
-
-def _write_data(db: apsw.Connection, source: GGUF, number: int, tensor: TensorInfo) -> None:
-    with source.data(tensor) as data:
-        write_rows(db, number, data, tensor.row_bytes)
+def _head_rows(source: GGUF) -> dict[str, int]:
+    """How many rows a head has in the tensors that are cut by heads."""
+    attention = f"{source.text('general.architecture')}.attention."
+    width = source.number(f"{source.text('general.architecture')}.embedding_length")
+    usual = width // max(1, source.number(attention + "head_count"))
+    key = source.number(attention + "key_length", usual)
+    value = source.number(attention + "value_length", usual)
+    rows = {"attn_q": key, "attn_k": key, "attn_v": value, "attn_qkv": key if key == value else 0}
+    return {role: count for role, count in rows.items() if count > 0}
 
 
 def _cell(field: Field) -> int | float | str | bytes:
@@ -128,7 +196,7 @@ def _cell(field: Field) -> int | float | str | bytes:
         except ValueError:
             return value.raw or packed(value)
     if isinstance(value, bytes):
-        return _text(value)
+        return text_or_bytes(value)
     if isinstance(value, int):
         return value if -(1 << 63) <= value < 1 << 63 else field.raw
     return value if math.isfinite(value) and (value or math.copysign(1, value) > 0) else field.raw
@@ -141,119 +209,3 @@ def _plain(array: Array) -> list:
     if array.type == "array":
         return [{"type": item.type, "items": _plain(item)} for item in array.items if isinstance(item, Array)]
     return array.numbers().tolist()
-
-
-def _text(raw: bytes) -> str | bytes:
-    """Text where it is UTF-8, else the bytes."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
-
-
-class _Tokens:
-    """The vocabulary: pieces, and the columns of numbers that belong to them.
-
-    `exact` names the columns whose every number the table `token` gives back as it is in the file.
-    """
-
-    def __init__(self, source: GGUF) -> None:
-        self.pieces = _strings(source, TOKENS)
-        columns = {key: array for key in (TYPES, SCORES) if (array := self._column(source, key)) is not None}
-        self.columns = {key: _plain_numbers(array.numbers()) for key, array in columns.items()}
-        self.exact = [key for key, array in columns.items() if key == TYPES or _is_exact(array.numbers())]
-        self._kind = source.text("tokenizer.ggml.model")
-
-    def _column(self, source: GGUF, key: str) -> Array | None:
-        field = source.fields.get(key)
-        if field is None:
-            return None
-        wanted = _TYPE_COLUMN if key == TYPES else CODES.keys()
-        if not isinstance(field.value, Array) or field.value.type not in wanted:
-            what = f"of integers: {', '.join(sorted(wanted))}" if key == TYPES else "of numbers"
-            raise DamagedError(f"{source.path}: {key} is of type {field.type}; wanted an array {what}")
-        if len(field.value) != len(self.pieces):
-            raise DamagedError(
-                f"{source.path}: {key} has {len(field.value)} numbers; wanted one a token, {len(self.pieces)}"
-            )
-        return field.value
-
-    def rows(self) -> Iterator[tuple[int, str | bytes, bytes, int, float | None]]:
-        types = self.columns.get(TYPES)
-        scores = self.columns.get(SCORES)
-        for number, raw in enumerate(self.pieces):
-            kind = types[number] if types else _NORMAL
-            piece = _text(raw)
-            yield number, piece, stands_for(piece, kind, self._kind), kind, scores[number] if scores else None
-
-
-def stands_for(piece: str | bytes, kind: int, tokenizer: str) -> bytes:
-    r"""What a token stands for in text.
-
-    Args:
-        piece: as the source spells it.
-        kind: GGUF's type: 1 normal, 6 byte …
-        tokenizer: GGUF's name of the tokenizer's kind: `gpt2` spells bytes, the others blanks (U+2581).
-
-    Example:
-        >>> stands_for("Ġthe", 1, "gpt2"), stands_for("▁the", 1, "llama"), stands_for("<0x0A>", 6, "llama")
-        (b' the', b' the', b'\n')
-    """
-    if isinstance(piece, bytes):
-        return piece
-    if tokenizer == "gpt2":
-        return unspelled(piece) if kind == _NORMAL else piece.encode()
-    if kind == _BYTE and (found := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", piece)):
-        return bytes.fromhex(found[1])
-    return piece.replace("\u2581", " ").encode()
-
-
-def _plain_numbers(numbers: np.ndarray) -> list:
-    """Numbers that SQLite takes: those of uint64 as REAL."""
-    return (numbers.astype("f8") if numbers.dtype == np.uint64 else numbers).tolist()
-
-
-def _is_exact(numbers: np.ndarray) -> bool:
-    """Whether a column of REAL keeps each number: SQLite makes NULL of NaN, and 0.0 of -0.0."""
-    changed = np.isnan(numbers) | ((numbers == 0) & np.signbit(numbers)) if numbers.dtype.kind == "f" else True
-    return not np.any(changed)
-
-
-def _strings(source: GGUF, key: str) -> tuple[bytes, ...]:
-    field = source.fields.get(key)
-    if field is None:
-        return ()
-    if not isinstance(field.value, Array) or field.value.type != "string":
-        raise DamagedError(f"{source.path}: {key} is of type {field.type}; wanted array[string]")
-    return tuple(item for item in field.value.items if isinstance(item, bytes))
-
-
-def write_merges(db: apsw.Connection, lines: Sequence[bytes], pieces: Sequence[bytes]) -> None:
-    """Merges by numbers. A part that is no token becomes a fragment: the source's line can be told again.
-
-    Args:
-        db: a model database being built.
-        lines: two parts with a blank between, most frequent first.
-        pieces: the tokens as the source spells them, by number.
-    """
-    numbers = {piece: number for number, piece in enumerate(pieces)} if lines else {}
-    fragments: dict[bytes, int] = {}
-
-    def number(piece: bytes) -> int:
-        known = numbers.get(piece)
-        return known if known is not None else fragments.setdefault(piece, -1 - len(fragments))
-
-    def rows() -> Iterator[tuple[int, int, int | None, int | None]]:
-        for rank, line in enumerate(lines):
-            # The first part may begin with a blank: llama.cpp looks for the separator from the second byte on.
-            cut = line.find(b" ", 1)
-            if cut < 0:
-                yield rank, number(line), None, None
-            else:
-                left, right = line[:cut], line[cut + 1 :]
-                yield rank, number(left), number(right), number(left + right)
-
-    db.executemany("INSERT INTO merge VALUES (?, ?, ?, ?)", rows())
-    db.executemany(
-        "INSERT INTO fragment VALUES (?, ?)", ((number, _text(piece)) for piece, number in fragments.items())
-    )

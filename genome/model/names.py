@@ -98,14 +98,19 @@ def _hf(stem: str, layer: int | None, part: str) -> str | None:
 
 
 def unit_rows(role: str, shape: tuple[int, ...], head_rows: int | None) -> int | None:
-    """Rows that are read together: those of an attention head, or of an expert of three dimensions; else None.
+    """Rows that are read together: those of an attention head, or of an expert (a matrix of several); else None.
 
     Example:
         >>> unit_rows("attn_q", (576, 576), 64), unit_rows("ffn_up_exps", (8, 96, 64), 64)
         (64, 96)
     """
-    if len(shape) == 3 and shape[-2] > 0:
+    if len(shape) > 2 and shape[-2] > 0:
         return shape[-2]
-    if len(shape) == 2 and role in ("attn_q", "attn_k", "attn_v") and head_rows and shape[0] % head_rows == 0:
+    if (
+        len(shape) == 2
+        and role in ("attn_q", "attn_k", "attn_v", "attn_qkv")
+        and head_rows
+        and shape[0] % head_rows == 0
+    ):
         return head_rows
     return None

@@ -1,7 +1,8 @@
 """What a database holds, as digests: written when a build ends, compared when somebody asks."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from genome.db.layout import inside_virtual, plain, strangers
 from genome.errors import DamagedError
 
 Digest = tuple[int, str]
-"""How many rows, and the SHA-256 of their values."""
+"""How many rows, and in hexadecimal the SHA-256 of their values by key.
+
+Of a table whose bytes have checksums (row blocks, patches) it is the sum of the SHA-256 of each row, and of the
+table's SQL, modulo 2**256: one that changes with a row without a look at the others.
+"""
 
 _LONG_BYTES = 64
 
@@ -27,11 +32,33 @@ class Problem:
 
 
 def digests(db: apsw.Connection, tables: Sequence[str] | None = None) -> dict[str, Digest]:
-    """The digest of some tables (all ordinary ones but `contents`): of their SQL, then their rows by key.
+    """The digest of some tables (all ordinary ones but `contents`): of their SQL and their rows.
 
     Bytes that a checksum column already covers are left out.
     """
     return {table: _digest(db, table) for table in (_tables(db) if tables is None else tables)}
+
+
+def noted(db: apsw.Connection, content: Mapping[str, Digest]) -> None:
+    """Puts digests of changed tables where `verify` will look for them."""
+    sql = "UPDATE contents SET row_count = ?, sha256 = ? WHERE table_name = ?"
+    db.executemany(sql, [(rows, sha, table) for table, (rows, sha) in content.items()])
+
+
+def turned(digest: Digest, gone: Iterable[Sequence], come: Iterable[Sequence]) -> Digest:
+    """The digest of a table whose bytes have checksums, once some rows are others.
+
+    Args:
+        digest: before.
+        gone: rows that are no longer there: their columns in the table's order, without `data`.
+        come: rows that are new.
+    """
+    rows, total = digest[0], int(digest[1], 16)
+    for row in gone:
+        rows, total = rows - 1, total - _number(row)
+    for row in come:
+        rows, total = rows + 1, total + _number(row)
+    return rows, _hexadecimal(total)
 
 
 def identity(kind: str, facts: Mapping[str, str], content: Mapping[str, Digest], inside: set[str]) -> str:
@@ -72,11 +99,10 @@ def verify(path: Path, progress: Callable[[str], None] = lambda _: None) -> list
             for table in sorted(wanted.keys() | inside):
                 progress(table)
                 problems += _compare(db, table, wanted.get(table))
-            if identity(facts["kind"], facts, wanted, inside) != facts.get("checksum"):
-                problems.append(Problem("contents", "is not what the database's checksum says"))
-            if "block" in wanted:
-                progress("row blocks")
-                problems += _damaged_blocks(db)
+            problems += _unlike_its_checksum(db, facts, wanted, inside)
+            for table in _with_checksums(db):
+                progress("row blocks" if table == "block" else f"{table}: bytes")
+                problems += _damaged_bytes(db, table)
     except DamagedError as error:
         problems.append(Problem("file", str(error)))
     return problems
@@ -95,22 +121,46 @@ def _tables(db: apsw.Connection) -> list[str]:
 def _digest(db: apsw.Connection, table: str) -> Digest:
     sql = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).get
     sha, rows = hashlib.sha256(plain(str(sql)).encode("utf-8", "surrogatepass")), 0
+    if table in _with_checksums(db):
+        return turned((0, sha.hexdigest()), (), db.execute(_select(db, table)))
     for row in db.execute(_select(db, table)):
-        # Long byte strings by their own digest: their repr would be four times as long.
-        brief = [hashlib.sha256(v).digest() if type(v) is bytes and len(v) > _LONG_BYTES else v for v in row]
-        sha.update(repr(brief).encode("utf-8", "surrogatepass"))
+        sha.update(_said(row))
         rows += 1
     return rows, sha.hexdigest()
 
 
+def _said(row: Sequence) -> bytes:
+    # Long byte strings by their own digest: their repr would be four times as long.
+    brief = [hashlib.sha256(v).digest() if type(v) is bytes and len(v) > _LONG_BYTES else v for v in row]
+    return repr(brief).encode("utf-8", "surrogatepass")
+
+
+def _number(row: Sequence) -> int:
+    return int.from_bytes(hashlib.sha256(_said(row)).digest(), "big")
+
+
+def _hexadecimal(total: int) -> str:
+    return f"{total % (1 << 256):064x}"
+
+
+def _columns(db: apsw.Connection, table: str) -> list[str]:
+    return [str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+
+
+def _with_checksums(db: apsw.Connection) -> list[str]:
+    """The tables whose column `checksum` covers their column `data`."""
+    return [table for table in _tables(db) if {"checksum", "data"} <= set(_columns(db, table))]
+
+
 def _select(db: apsw.Connection, table: str) -> str:
     """Reads a table in the order of its key: without one SQLite may follow any index that holds the columns."""
-    about = "SELECT name FROM pragma_table_info(?)"
-    columns = [str(name) for (name,) in db.execute(about, (table,))]
+    columns = _columns(db, table)
     if {"checksum", "data"} <= set(columns):
         columns.remove("data")
     (without_rowid,) = db.execute("SELECT wr FROM pragma_table_list(?)", (table,)).fetchone() or (0,)
-    key = [str(name) for (name,) in db.execute(about + " WHERE pk ORDER BY pk", (table,))]
+    key = [
+        str(name) for (name,) in db.execute("SELECT name FROM pragma_table_info(?) WHERE pk ORDER BY pk", (table,))
+    ]
     return f"SELECT {_names(columns)} FROM {_names([table])} ORDER BY {_names(key) if without_rowid else 'rowid'}"
 
 
@@ -133,11 +183,51 @@ def _compare(db: apsw.Connection, table: str, wanted: Digest | None) -> Iterator
         yield Problem(table, "has other values than it was built with")
 
 
-def _damaged_blocks(db: apsw.Connection) -> Iterator[Problem]:
-    sql = "SELECT array, first_row, row_count, checksum, data FROM block ORDER BY id"
+def _unlike_its_checksum(
+    db: apsw.Connection, facts: Mapping[str, str], content: Mapping[str, Digest], inside: set[str]
+) -> Iterator[Problem]:
+    """Whether a database is what its checksum says: as it was built, and what was applied to it since."""
+    content, checksum = dict(content), facts.get("checksum")
     try:
-        for array, first, rows, expected, data in db.execute(sql):
+        if "applied" in content:
+            for result, text in db.execute("SELECT result, earlier FROM applied ORDER BY id DESC"):
+                earlier = json.loads(text)
+                if result != checksum:
+                    yield Problem("applied", "does not lead to what the database's checksum says")
+                content |= {table: (rows, sha) for table, (rows, sha) in earlier["contents"].items()}
+                checksum = earlier["meta"]["checksum"]
+    except (apsw.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+        yield Problem("applied", f"cannot be read: {error}")
+        return
+    if identity(facts["kind"], facts, content, inside) != checksum:
+        yield Problem("contents", "is not what the database's checksum says")
+
+
+def _damaged_bytes(db: apsw.Connection, table: str) -> Iterator[Problem]:
+    columns = _columns(db, table)
+    owner, name_of = _owner(db, table, columns)
+    rows = "first_row, row_count" if {"first_row", "row_count"} <= set(columns) else "NULL, NULL"
+    sql = f"SELECT {_names([owner])}, {rows}, checksum, data FROM {_names([table])}"
+    try:
+        for number, first, count, expected, data in db.execute(sql):
             if checksum(data) != expected:
-                yield Problem("block", f"array {array}, rows {first} to {first + rows - 1}: checksum differs")
-    except apsw.Error as error:
-        yield Problem("block", f"cannot be read: {error}")
+                at = "" if first is None else f", rows {first} to {first + count - 1}"
+                yield Problem(table, f"{name_of(number)}{at}: checksum differs")
+    except (apsw.Error, TypeError) as error:
+        yield Problem(table, f"cannot be read: {error}")
+
+
+def _owner(db: apsw.Connection, table: str, columns: list[str]) -> tuple[str, Callable[[int], str]]:
+    """The column that says whose a row is (the first that refers to another table), and how to name that owner."""
+    sql = 'SELECT "from", "table", "to" FROM pragma_foreign_key_list(?)'
+    keys = {str(column): (str(other), str(key)) for column, other, key in db.execute(sql, (table,))}
+    column = next((name for name in columns if name in keys), columns[0])
+    other, key = keys.get(column, (table, column))
+    label = next((name for name in ("tensor", "name") if name in _columns(db, other)), key)
+    kind = label if label == "tensor" else other
+
+    def name_of(number: int) -> str:
+        found = db.execute(f"SELECT {_names([label])} FROM {_names([other])} WHERE {_names([key])} = ?", (number,))
+        return f"{kind} {next((str(name) for (name,) in found), number)}"
+
+    return column, name_of

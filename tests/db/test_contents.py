@@ -47,7 +47,7 @@ def test_a_flipped_bit_in_a_block_names_its_rows(model: Path, pattern: Callable[
     assert at > 0
     data[at] ^= 4
     model.write_bytes(data)
-    assert said(model) == {"block": "array 0, rows 107 to 213: checksum differs"}
+    assert said(model) == {"block": "tensor t0, rows 107 to 213: checksum differs"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from genome.db import header, verify
 from genome.db.blocks import read_rows
 from genome.db.connect import opened
-from genome.errors import DamagedError, Error
+from genome.errors import DamagedError, NotFoundError
 from genome.model import import_gguf, queries
 
 
@@ -140,7 +140,7 @@ def test_inconsistent_vocabulary(tmp_path, tiny):
 
 def test_one_part_of_a_split_model(tmp_path, tiny):
     path = tiny.write(tmp_path / "a.gguf", more=lambda w: w.add_uint16("split.count", 3))
-    with pytest.raises(Error, match="is one of 3 parts of a model; wanted one file"):
+    with pytest.raises(NotFoundError, match=r"part 1 of 3 of a model; wanted the first one .* NAME-00001-of-00003"):
         import_gguf(path, tmp_path / "a.db")
 
 

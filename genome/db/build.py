@@ -23,7 +23,7 @@ _OWN_FACTS = ("kind", "name", "checksum", "uuid", "created")
 
 
 @contextmanager
-def building(path: Path, kind: str, **facts: str) -> Iterator[apsw.Connection]:
+def building(path: Path, kind: str, *, page_bytes: int = PAGE_BYTES, **facts: str) -> Iterator[apsw.Connection]:
     """A new, empty database of a kind, in one transaction; at the end of the block it takes its name.
 
     It grows in a hidden file beside `path`. When the block raises, that file is removed and whatever was at
@@ -32,6 +32,7 @@ def building(path: Path, kind: str, **facts: str) -> Iterator[apsw.Connection]:
     Args:
         path: the final name; an existing database there is replaced in one step.
         kind: one of `KINDS`.
+        page_bytes: of the file: a power of two from 512; small for a database of few rows.
         facts: rows of `meta`: source, source_sha256, licence and what the kind adds.
 
     Raises:
@@ -45,7 +46,7 @@ def building(path: Path, kind: str, **facts: str) -> Iterator[apsw.Connection]:
     if path.is_dir():
         raise Error(f"{path} is a folder; wanted the name of a database file")
     with sqlite_errors(path):
-        growing, db = _begin(path, kind)
+        growing, db = _begin(path, kind, page_bytes)
         try:
             yield db
             _finish(db, path.stem, kind, {key: str(value) for key, value in facts.items()})
@@ -57,7 +58,7 @@ def building(path: Path, kind: str, **facts: str) -> Iterator[apsw.Connection]:
             raise
 
 
-def _begin(path: Path, kind: str) -> tuple[Path, apsw.Connection]:
+def _begin(path: Path, kind: str, page_bytes: int) -> tuple[Path, apsw.Connection]:
     """A locked file of a new name. The lock, held to the end, is what tells a live build from a killed one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,19 +69,19 @@ def _begin(path: Path, kind: str) -> tuple[Path, apsw.Connection]:
         raise Error(f"{path.parent} cannot be written ({error.strerror}); choose another folder") from error
     while True:
         growing = path.with_name(f".{path.name}.{token_hex(4)}.building")
-        db = _create(growing, kind)
+        db = _create(growing, kind, page_bytes)
         if growing.exists():
             return growing, db
         db.close(True)  # taken for a leftover by another build, in the moment before the lock
 
 
-def _create(growing: Path, kind: str) -> apsw.Connection:
+def _create(growing: Path, kind: str, page_bytes: int) -> apsw.Connection:
     db = apsw.Connection(str(growing))
     try:
         prepare(db)
         # No journal file: a build that fails is thrown away whole. One sync, when it is complete.
         settings = {
-            "page_size": PAGE_BYTES, "journal_mode": "MEMORY", "synchronous": "FULL", "locking_mode": "EXCLUSIVE",
+            "page_size": page_bytes, "journal_mode": "MEMORY", "synchronous": "FULL", "locking_mode": "EXCLUSIVE",
             "application_id": APPLICATION_ID, "user_version": SCHEMA_VERSION[kind],
         }  # fmt: skip
         for name, value in settings.items():

@@ -2,7 +2,8 @@
 
 from genome.db.blocks import iter_rows, read_rows, write_rows
 from genome.db.build import building
-from genome.db.connect import connect, header, is_database
+from genome.db.connect import connect, header, is_database, writing
+from genome.db.connection import snapshot
 from genome.db.contents import Problem, verify
 from genome.db.journal import Journal
 from genome.db.kinds import KINDS, SCHEMA_VERSION
@@ -18,6 +19,8 @@ __all__ = [
     "is_database",
     "iter_rows",
     "read_rows",
+    "snapshot",
     "verify",
     "write_rows",
+    "writing",
 ]

@@ -12,7 +12,8 @@ from secrets import token_hex
 
 import apsw
 
-from genome.db.connect import prepare, sqlite_errors
+from genome.db.complaints import sqlite_errors
+from genome.db.connect import prepare
 from genome.db.contents import digests, identity
 from genome.db.kinds import APPLICATION_ID, FINGERPRINTS, KINDS, SCHEMA_VERSION, schema
 from genome.db.layout import inside_virtual

@@ -1,29 +1,35 @@
 """The one door to a database file."""
 
 import os
-import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path, PurePath
-from threading import RLock
-from typing import Any, Self
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import apsw
 
-from genome.db.kinds import APPLICATION_ID, KINDS, SCHEMA_VERSION
-from genome.db.layout import lacking
-from genome.errors import DamagedError, Error, NotFoundError
+from genome.db.complaints import sqlite_errors
+from genome.db.connection import Connection, guard, load_vectors, snapshot
+from genome.db.files import DatabaseFile, Mark
+from genome.db.kinds import KINDS, SCHEMA_VERSION
+from genome.db.layout import absent, layout, said, strangers
+from genome.errors import DamagedError, Error
 
-MMAP_BYTES = 1 << 40
-CACHE_KIB = 4096
+CACHE_KIB = 1024
+"""Of pages, for each connection: what the system's own cache holds costs 4 microseconds a page."""
+WRITE_CACHE_KIB = 64 * 1024
+"""A change that is larger goes to the disk before its end, and readers wait for that end."""
+LONGEST_BYTES = 1 << 28
+"""Of one value; no row block or file head comes near it."""
+_FACTS, _FACT_BYTES, _SQL_BYTES, _STEPS = 256, 1 << 20, 1 << 16, 20_000
+"""What opening takes from a file: rows of `meta`, bytes of each, bytes of one SQL, steps for one statement."""
 
 
 def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
-    """Opens a reference database read-only, with sqlite-vec loaded; nothing in the file is run.
+    """Opens a reference database for reading; nothing in the file is run.
 
-    The file is taken as finished: no lock is held, and replacing it by a new build leaves this connection
-    with the old content. Several threads may use the connection: they take turns, row by row.
+    Each statement reads one whole state, also while another process writes; several statements do so within
+    `snapshot`. Replacing the file by a new build leaves this connection with the old content. Several threads may
+    use the connection: they take turns, row by row. What a killed writer left half done is taken back.
 
     Args:
         path: the database file.
@@ -31,72 +37,110 @@ def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
 
     Raises:
         NotFoundError: no such file.
-        DamagedError: not a database of this program, truncated, half-changed, or without its tables.
-        Error: of another kind or of another schema version, or not readable.
+        DamagedError: not a database of this program, truncated, or without its tables.
+        Error: of another kind or of another schema version, not readable, or being written for very long.
     """
     path = Path(path)
     with sqlite_errors(path):
-        check(path, kind)
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        db = _Connection(_uri(path.resolve()) + "?immutable=1", flags)
+        db = _open(path, kind)
         try:
-            prepare(db)
-            _check_kind(db, path, kind)
+            with _opening(db), snapshot(db):
+                check(db, kind)
         except BaseException:
             db.close(True)
             raise
     return db
 
 
-def _uri(path: PurePath) -> str:
-    """A file's address; SQLite takes no host in it, as Python writes the folders that Windows shares."""
-    uri = path.as_uri()
-    return uri if uri.startswith("file:///") else "file://" + uri.removeprefix("file:")
+@contextmanager
+def writing(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connection]:
+    """One change of a database in place: all that the block writes is there at its end, or nothing of it.
 
+    Readers go on with the state before, and wait for a moment at the end. Killed anywhere, the process leaves a
+    rollback journal, by which the next one that opens the database takes the change back.
 
-class _Connection(apsw.Connection):
-    """A connection for several threads, where apsw would refuse the second one that comes at the same time."""
+    Args:
+        path: the database file.
+        kind: refuse any other kind.
 
-    def __init__(self, filename: str, flags: int) -> None:
-        super().__init__(filename, flags=flags)
-        self.turn = RLock()
-        self.cursor_factory = _Cursor
-
-    def execute(self, *arguments: Any, **options: Any) -> apsw.Cursor:
+    Raises:
+        NotFoundError: no such file.
+        DamagedError: not a whole database of this program, or with something that does not belong to its kind: a
+            stranger's trigger or index could take part in the change.
+        Error: as `connect`; or the file or its folder cannot be written, another process is writing, or readers
+            do not let go; then nothing has changed.
+    """
+    path = Path(path)
+    with sqlite_errors(path):
+        db = _begin(path, kind)
         try:
-            return super().execute(*arguments, **options)
-        except apsw.ConnectionClosedError as error:
-            raise Error(_CLOSED) from error
-
-    def close(self, force: bool = False) -> None:
-        with self.turn:
-            super().close(force)
-
-
-class _Cursor(apsw.Cursor):
-    def __init__(self, connection: apsw.Connection) -> None:
-        super().__init__(connection)
-        assert isinstance(connection, _Connection)
-        self._turn = connection.turn
-
-    def execute(self, *arguments: Any, **options: Any) -> Self:
-        with self._turn:
-            super().execute(*arguments, **options)
-            return self
-
-    def __next__(self) -> Any:
-        with self._turn:
-            try:
-                return super().__next__()
-            except apsw.CursorClosedError as error:
-                raise Error(_CLOSED) from error
-
-    def __del__(self) -> None:
-        with self._turn:  # ends a statement that was left before its last row
-            self.close(True)
+            yield db
+            db.execute("COMMIT")
+        finally:
+            with suppress(apsw.Error):  # the error that brought us here is the one to tell
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            db.close(True)
 
 
-_CLOSED = "this database is closed; open its envelope again"
+def _open(path: Path, kind: str | None, *, write: bool = False) -> Connection:
+    """The file's connection, when its first bytes are a database's of this program; no lock is taken."""
+    wanted = f"{kind or 'reference'} database"
+    if kind is not None and kind not in KINDS:
+        raise Error(f"there is no kind {kind!r} of database; wanted one of {', '.join(KINDS)}")
+    while True:
+        file = DatabaseFile.find(path, wanted)
+        file.check_beside()
+        if write and file.frozen:
+            raise Error(f"{path} is read-only; make it writable to change it in place, or change a copy")
+        db = Connection(file, write=write)
+        try:
+            mark = Mark.read(db)
+            if not file.moved():
+                if mark is None:
+                    raise DamagedError(
+                        f"{path} is not a database of Token Genome; `genome pull` makes one from a source"
+                    )
+                mark.check(path)
+                guard(db)
+                return db
+        except BaseException:
+            db.close(True)
+            raise
+        db.close(True)
+
+
+def _begin(path: Path, kind: str | None) -> Connection:
+    """A connection in a transaction that excludes other writers, on the file that has the name."""
+    while True:
+        db = _open(path, kind, write=True)
+        try:
+            db.pragma("foreign_keys", 1)
+            locked = _excludes(db)
+            if locked:
+                with _opening(db):
+                    check(db, kind)
+                    if extra := strangers(db, meta(db)["kind"]):
+                        raise DamagedError(
+                            f"{path} has {extra[0]!r:.60}, which is none of its kind; build it again to change it"
+                        )
+                db.pragma("cache_size", -WRITE_CACHE_KIB)
+                return db
+        except BaseException:
+            db.close(True)
+            raise
+        db.close(True)
+
+
+def _excludes(db: Connection) -> bool:
+    """Begins the transaction; false if the file lost its name meanwhile, and another one is to be changed."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+    except apsw.BusyError:
+        if db.file.moved():
+            return False
+        raise
+    return not db.file.moved()
 
 
 @contextmanager
@@ -110,6 +154,21 @@ def opened(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connectio
             db.close(True)
 
 
+def attach(db: apsw.Connection, name: str, path: Path | str, kind: str | None = None) -> None:
+    """Attaches a reference database for reading to a connection that takes URIs, after the checks of `connect`.
+
+    Args:
+        db: the connection.
+        name: the schema name that the database has there.
+        path: the database file.
+        kind: refuse any other kind.
+    """
+    with opened(path, kind) as checked:
+        assert isinstance(checked, Connection)
+        with sqlite_errors(path):
+            db.execute(f"ATTACH ? AS {name}", (checked.file.address(),))
+
+
 def header(path: Path | str) -> dict[str, str]:
     """The `meta` table of a database, after the checks of `connect`."""
     with opened(path) as db:
@@ -118,121 +177,82 @@ def header(path: Path | str) -> dict[str, str]:
 
 def meta(db: apsw.Connection) -> dict[str, str]:
     """The `meta` table of an open database."""
-    return dict(db.execute("SELECT key, value FROM meta ORDER BY key"))
+    return dict(db.execute("SELECT key, value FROM meta ORDER BY key LIMIT ?", (_FACTS,)))
 
 
 def is_database(path: Path) -> bool:
     """Whether a file carries this program's mark; says nothing about its health."""
+    return schema_version(path) is not None
+
+
+def schema_version(path: Path) -> int | None:
+    """The schema version that a file of this program states; None of any other file."""
     try:
-        return path.is_file() and _mark(path) is not None
-    except OSError:
-        return False
+        db = Connection(DatabaseFile.find(path, "reference database"))
+    except (Error, apsw.Error):
+        return None
+    try:
+        mark = Mark.read(db)
+        return None if mark is None else mark.version
+    except apsw.Error:
+        return None
+    finally:
+        db.close(True)
 
 
 def prepare(db: apsw.Connection) -> None:
-    """Loads sqlite-vec and shuts what a stranger's file could use: its schema is data, never trusted code."""
-    db.enable_load_extension(True)
-    db.load_extension(_sqlite_vec())
-    db.enable_load_extension(False)
-    db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
-    db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-    db.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
-    db.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
-    for name, value in {"foreign_keys": "ON", "mmap_size": MMAP_BYTES, "cache_size": -CACHE_KIB}.items():
-        db.pragma(name, value)
-
-
-def check(path: Path, kind: str | None) -> None:
-    """Reads the file's first hundred bytes and refuses what is not ours, before SQLite touches it."""
-    wanted = f"{kind or 'reference'} database"
-    if kind is not None and kind not in KINDS:
-        raise Error(f"there is no kind {kind!r} of database; wanted one of {', '.join(KINDS)}")
-    try:
-        if not path.exists():
-            raise NotFoundError(f"{path} does not exist; wanted a {wanted}")
-        if not path.is_file():
-            raise Error(f"{path} is not a file; wanted a {wanted}")
-        mark = _mark(path)
-        if mark is None:
-            raise DamagedError(f"{path} is not a database of Token Genome; `genome pull` makes one from a source")
-        for beside in (path.with_name(path.name + end) for end in ("-journal", "-wal")):
-            if beside.exists() and beside.stat().st_size:
-                raise DamagedError(
-                    f"{path} has an unfinished change beside it ({beside.name}), made by another program; "
-                    "build it again, or copy it again without changing it"
-                )
-        version, size = mark
-        found = path.stat().st_size
-    except OSError as error:
-        raise Error(f"{path} cannot be read ({error.strerror}); wanted a {wanted}") from error
-    if version > max(SCHEMA_VERSION.values()):
-        raise Error(f"{path} has schema version {version}, newer than this program; update Token Genome")
-    if found < size:
-        raise DamagedError(f"{path} is truncated: {found} of {size} bytes; build or copy it again")
+    """Gives a build, or a memory database that others are attached to, the guards of `connect` and sqlite-vec."""
+    guard(db)
+    load_vectors(db)
+    db.pragma("foreign_keys", 1)
 
 
 @contextmanager
-def sqlite_errors(path: Path | str) -> Iterator[None]:
-    """Turns what SQLite says about one file into one clear line; misuse by this program passes through."""
+def _opening(db: apsw.Connection) -> Iterator[None]:
+    """Bounds what a file may ask of the machine while it is opened: its schema, its facts."""
+    db.limit(apsw.SQLITE_LIMIT_LENGTH, _SQL_BYTES)
+    db.set_progress_handler(lambda: True, _STEPS)
     try:
         yield
-    except apsw.FullError as error:
-        raise Error(f"no space left for {path}; free some, or set GENOME_HOME to a larger disk") from error
-    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, UnicodeDecodeError) as error:
-        raise DamagedError(f"{path} is damaged ({_line(error)}); build or copy it again") from error
-    except (apsw.ReadOnlyError, apsw.PermissionsError, apsw.CantOpenError) as error:
-        raise Error(
-            f"{path} cannot be opened or written ({_line(error)}); check the folder's permissions"
+    except (apsw.TooBigError, apsw.InterruptError) as error:
+        raise DamagedError(
+            f"{db.filename} has a larger schema, or more facts, than any database of this program; build it again"
         ) from error
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise Error(f"{path} is in use by another process ({_line(error)}); wait for it, or end it") from error
-    except apsw.IOError as error:
-        raise Error(f"{path}: the disk refused ({_line(error)}); check its space and health") from error
-    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError) as error:
-        raise Error(
-            f"{path}: the source does not fit a database ({_line(error)}); check it, or fetch it again"
-        ) from error
-    except apsw.ExtensionLoadingError as error:
-        raise Error(
-            f"sqlite-vec does not load ({_line(error)}); `pip install --force-reinstall sqlite-vec`"
-        ) from error
-    except apsw.NoMemError as error:
-        raise Error(f"{path}: no memory left; close other programs, or use a smaller database") from error
-    except apsw.SQLError as error:
-        raise DamagedError(f"{path}: SQLite refused ({_line(error)}); build or copy it again") from error
+    finally:
+        db.set_progress_handler(None)
+        db.limit(apsw.SQLITE_LIMIT_LENGTH, LONGEST_BYTES)
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def check(db: Connection, wanted: str | None) -> None:
+    """Refuses an open file that is not whole, of another kind or version, or without its kind's tables."""
+    path = db.file.path
+    try:
+        db.pragma("schema_version")  # takes the lock, before the schema is read
+    finally:
+        _check_whole(db)
+    db.pragma("cache_size", -CACHE_KIB)
+    found = said(db)
+    if (table := found.get("meta")) != layout("model")["meta"]:
+        how = "lacks the table meta" if table is None else "has another table meta than ours"
+        raise DamagedError(f"{path} {how}; build or copy it again")
+    db.limit(apsw.SQLITE_LIMIT_LENGTH, _FACT_BYTES)
+    _check_kind(db, meta(db).get("kind"), wanted, found)
 
 
-def _sqlite_vec() -> str:
-    """The library beside the package, whose import would bring NumPy (0.15 s) for one path."""
-    spec = find_spec("sqlite_vec")
-    if spec is None or spec.origin is None:
-        raise Error("the package sqlite-vec is missing; `pip install sqlite-vec`")
-    return os.path.join(os.path.dirname(spec.origin), "vec0")
+def _check_whole(db: Connection) -> None:
+    mark, found = Mark.read(db), os.stat(db.file.real).st_size
+    if mark is not None and found < mark.size_bytes and not db.file.moved():
+        raise DamagedError(
+            f"{db.file.path} is truncated: {found} of {mark.size_bytes} bytes; build or copy it again"
+        )
 
 
-def _mark(path: Path) -> tuple[int, int] | None:
-    """Schema version and size in bytes that a file's header states; None if the file is not ours."""
-    with path.open("rb") as file:
-        head = file.read(100)
-    if len(head) < 100 or not head.startswith(b"SQLite format 3\0"):
-        return None
-    page_bytes, pages = struct.unpack_from(">H", head, 16)[0], struct.unpack_from(">I", head, 28)[0]
-    version, application = struct.unpack_from(">I", head, 60)[0], struct.unpack_from(">I", head, 68)[0]
-    if application != APPLICATION_ID:
-        return None
-    return version, (65536 if page_bytes == 1 else page_bytes) * pages
-
-
-def _check_kind(db: apsw.Connection, path: Path, wanted: str | None) -> None:
-    found = meta(db).get("kind")
+def _check_kind(db: Connection, found: str | None, wanted: str | None, schema: dict[str, str]) -> None:
+    path = db.file.path
     if found is None:
         raise DamagedError(f"{path} does not say which kind of database it is; build or copy it again")
     if wanted is not None and found != wanted:
-        raise Error(f"{path} is a {found} database; wanted a {wanted} database")
+        raise Error(f"{path} is a {found:.40} database; wanted a {wanted} database")
     if found not in KINDS:
         raise Error(
             f"{path} is a {found!r:.40} database; this program knows {', '.join(KINDS)}: update Token Genome"
@@ -241,5 +261,7 @@ def _check_kind(db: apsw.Connection, path: Path, wanted: str | None) -> None:
     if version != SCHEMA_VERSION[found]:
         repair = "update Token Genome" if version > SCHEMA_VERSION[found] else "`genome pull` builds it again"
         raise Error(f"{path} has schema version {version}, wanted {SCHEMA_VERSION[found]}; {repair}")
-    if lacks := lacking(db, found):
+    if lacks := absent(schema, found):
         raise DamagedError(f"{path} lacks the {lacks[0]} of a {found} database; build or copy it again")
+    if any("USING vec0" in sql for sql in layout(found).values()):
+        load_vectors(db)

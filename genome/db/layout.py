@@ -1,7 +1,8 @@
 """Whether a database has the tables of its kind: its schema's SQL compared with the kind's own."""
 
 import re
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 
 import apsw
 
@@ -14,9 +15,19 @@ def layout(kind: str) -> dict[str, str]:
     return {_name(sql): sql for part in plain(schema(kind)).split(";") if (sql := part.strip())}
 
 
-def lacking(db: apsw.Connection, kind: str) -> list[str]:
+def said(db: apsw.Connection, schema: str = "main") -> dict[str, str]:
+    """The SQL of each table and index of a database by name, without comments and line breaks."""
+    told = f"SELECT name, sql FROM {schema}.sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index')"
+    return {str(name): plain(str(sql)) for name, sql in db.execute(told)}
+
+
+def lacking(db: apsw.Connection, kind: str, schema: str = "main") -> list[str]:
     """What a database of a kind should have and has not, or has in another form: `table word`."""
-    found = _found(db)
+    return absent(said(db, schema), kind)
+
+
+def absent(found: Mapping[str, str], kind: str) -> list[str]:
+    """`lacking`, of what `said` gave."""
     return [f"{_type(sql)} {name}" for name, sql in layout(kind).items() if found.get(name) != sql]
 
 
@@ -29,19 +40,34 @@ def inside_virtual(db: apsw.Connection) -> set[str]:
 
 
 def strangers(db: apsw.Connection, kind: str) -> list[str]:
-    """What a database has beyond its kind, by name, but for SQLite's own tables and those inside a virtual one."""
-    known = layout(kind).keys() | inside_virtual(db)
-    sql = r"SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name"
-    return [str(name) for (name,) in db.execute(sql) if name not in known]
+    """What a database has beyond its kind, by name, but for SQLite's own tables and those inside a virtual one.
+
+    By its SQL, not by its name: a row of the schema may bear any name.
+    """
+    known, inside = layout(kind), inside_virtual(db)
+    rows = db.execute("SELECT name, type, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+    return [
+        str(name)
+        for name, type_, sql in rows
+        if plain(str(sql)) != known.get(name)
+        and name not in _SQLITES_OWN
+        and not (type_ == "table" and name in inside)
+    ]
 
 
-def _found(db: apsw.Connection) -> dict[str, str]:
-    rows = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND type IN ('table', 'index')")
-    return {str(name): plain(str(sql)) for name, sql in rows}
+_SQLITES_OWN = ("sqlite_sequence", "sqlite_stat1", "sqlite_stat4")
 
 
 def plain(sql: str) -> str:
     """SQL without comments and line breaks: what it says, not how it is written."""
+    return _plain(sql) if len(sql) < _SHORT else _plain.__wrapped__(sql)
+
+
+_SHORT = 8192
+
+
+@lru_cache(256)  # the same tables in every database of a kind
+def _plain(sql: str) -> str:
     return " ".join(re.sub(r"--[^\n]*", "", sql).split())
 
 

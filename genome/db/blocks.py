@@ -111,6 +111,12 @@ def iter_rows(
         wanted = at + rows
 
 
+def starts(db: apsw.Connection, array: int) -> list[int]:
+    """The first row of each of an array's blocks, in order; no block is read."""
+    sql = "SELECT first_row FROM block WHERE array = ? ORDER BY first_row"
+    return [first for (first,) in db.execute(sql, (array,))]
+
+
 def read_rows(db: apsw.Connection, array: int, first: int, count: int, row_bytes: int) -> bytes:
     """The bytes of some rows, from no other blocks than those that hold them.
 

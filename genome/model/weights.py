@@ -9,7 +9,7 @@ from typing import TypeVar
 import apsw
 import numpy as np
 
-from genome.db.blocks import iter_rows
+from genome.db.blocks import iter_rows, starts
 from genome.db.connect import meta
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import queries
@@ -37,6 +37,7 @@ class Weights:
 
     Attributes:
         name: the model's.
+        facts: its `meta`.
         state: the checksum of the model with its deltas. It says which delta fits over it.
         overlays: the deltas.
 
@@ -48,9 +49,9 @@ class Weights:
     def __init__(self, db: apsw.Connection, name: str = "", deltas: Sequence[apsw.Connection] = ()) -> None:
         self._db = db
         self._version = db.pragma("data_version")
-        facts = meta(db)
-        self.name = name or facts["name"]
-        self._base = self.state = facts["checksum"]
+        self.facts = meta(db)
+        self.name = name or self.facts["name"]
+        self._base = self.state = self.facts["checksum"]
         self.overlays = [Overlay(delta) for delta in deltas]
         under = self.name
         for overlay in self.overlays:
@@ -106,10 +107,7 @@ class Weights:
             Error: another program has changed the model since it was opened.
         """
         count = tensor.row_count - first if count is None else count
-        if first < 0 or count < 0 or first + count > tensor.row_count:
-            raise NotFoundError(
-                f"{tensor.name} has no rows {first} to {first + count - 1}; wanted rows 0 to {tensor.row_count - 1}"
-            )
+        self.check_rows(tensor, first, count)
         found = np.empty((count, tensor.row_bytes), np.uint8) if into is None else into
 
         def fill() -> np.ndarray:
@@ -120,6 +118,17 @@ class Weights:
 
         return self._steadily(fill)
 
+    def check_rows(self, tensor: TensorRow, first: int, count: int) -> None:
+        """Refuses rows that a tensor does not have.
+
+        Raises:
+            NotFoundError: it does not have them.
+        """
+        if first < 0 or count < 0 or first + count > tensor.row_count:
+            raise NotFoundError(
+                f"{tensor.name} has no rows {first} to {first + count - 1}; wanted rows 0 to {tensor.row_count - 1}"
+            )
+
     def values(self, tensor: TensorRow, first: int = 0, count: int | None = None) -> np.ndarray:
         """Rows of a tensor as weights: float32 (float64 of F64), shape (count, columns).
 
@@ -128,17 +137,24 @@ class Weights:
         """
         return numbers(self.read(tensor, first, count), tensor.dtype)
 
-    def blocks(self, tensor: TensorRow) -> Iterator[tuple[int, np.ndarray]]:
-        """All rows of a tensor as they are stored, block by block.
+    def starts(self, tensor: TensorRow) -> list[int]:
+        """The first row of each of a tensor's blocks, in order; no block is read."""
+        return self._steadily(lambda: starts(self._db, self._row(tensor.name).id))
+
+    def blocks(
+        self, tensor: TensorRow, first: int = 0, count: int | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """The blocks that hold some rows (all without a count), whole.
 
         Yields:
-            The first row; uint8, shape (rows, row_bytes). One block begins where the last one ended.
+            The first row; uint8, shape (rows, row_bytes), as stored. One block begins where the last one ended.
 
         Raises:
-            DamagedError, Error: as `read`.
+            DamagedError, Error: as `read`; after the last block at the latest.
         """
-        yield from self._blocks(tensor, 0, tensor.row_count)
-        self._steadily(lambda: None)
+        yield from self._blocks(tensor, first, tensor.row_count - first if count is None else count)
+        if self._written():
+            raise Error(f"{self.name} was written to while it was read; do it again")
 
     def _blocks(self, tensor: TensorRow, first: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
         """The blocks that hold some rows, the deltas laid over them."""

@@ -24,7 +24,7 @@ _OWN_FACTS = ("kind", "name", "checksum", "uuid", "created")
 
 
 @contextmanager
-def building(path: Path, kind: str, *, page_bytes: int = PAGE_BYTES, **facts: str) -> Iterator[apsw.Connection]:
+def building(path: Path, kind: str, page_bytes: int = PAGE_BYTES, /, **facts: str) -> Iterator[apsw.Connection]:
     """A new, empty database of a kind, in one transaction; at the end of the block it takes its name.
 
     It grows in a hidden file beside `path`. When the block raises, that file is removed and whatever was at

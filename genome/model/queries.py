@@ -197,15 +197,44 @@ def tensor(db: apsw.Connection, name: str) -> TensorRow:
     raise NotFoundError(f"{db.filename} has no tensor {name!r}; `genome info` lists the tensors")
 
 
+def embedding(db: apsw.Connection) -> TensorRow:
+    """The input embedding, whatever its source calls it.
+
+    Raises:
+        NotFoundError: the model has none (a vocabulary alone).
+    """
+    for row in db.execute(_TENSOR + "WHERE role = 'token_embd' AND layer IS NULL ORDER BY id"):
+        return _tensor(row)
+    raise NotFoundError(f"{db.filename} has no tensor 'token_embd.weight'; `genome info` lists the tensors")
+
+
 def files(db: apsw.Connection) -> list[FileRow]:
     """The files that the model came from, in the order of their set."""
     sql = "SELECT id, name, format, size_bytes, sha256, layout FROM file ORDER BY id"
-    return [FileRow(*facts, json.loads(layout)) for *facts, layout in db.execute(sql)]
+    return [
+        FileRow(n, name, kind, size, sha, json.loads(layout))
+        for n, name, kind, size, sha, layout in db.execute(sql)
+    ]
 
 
-def offsets(db: apsw.Connection) -> list[int]:
-    """Where each tensor's data began in the source file, in the order of `tensors`, in bytes."""
-    return [offset for (offset,) in db.execute("SELECT offset FROM tensor ORDER BY id")]
+def head(db: apsw.Connection, file: int) -> bytes:
+    """What is kept of a file beside its tensors, Zstandard; empty where the tables say it."""
+    return next((found or b"" for (found,) in db.execute("SELECT head FROM file WHERE id = ?", (file,))), b"")
+
+
+def tensors_of_file(db: apsw.Connection, file: int) -> list[TensorRow]:
+    """The tensors that one file held, in the order of their places in it."""
+    return [_tensor(row) for row in db.execute(_TENSOR + "WHERE file_id = ? ORDER BY offset, id", (file,))]
+
+
+def is_changed(db: apsw.Connection) -> bool:
+    """Whether deltas were applied to the model, so that it is not what its source says."""
+    return bool(next(found for (found,) in db.execute("SELECT EXISTS (SELECT 1 FROM applied)")))
+
+
+def places(db: apsw.Connection) -> list[tuple[int, int]]:
+    """The file of each tensor and where its data began in it, in bytes; in the order of `tensors`."""
+    return list(db.execute("SELECT file_id, offset FROM tensor ORDER BY id"))
 
 
 def _tensor(row: tuple) -> TensorRow:

@@ -1,0 +1,18 @@
+"""What an export wrote."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files that an export wrote.
+
+    Attributes:
+        files: path and SHA-256 (hexadecimal) of each, in the order of their set.
+        changed: whether they differ from the source's: deltas were applied to the model, or another format
+            was asked for.
+    """
+
+    files: tuple[tuple[Path, str], ...]
+    changed: bool

@@ -136,6 +136,26 @@ class Envelope:
         self._check_open()
         self._held = self._held.turned(self._library.roles(databases, keep_genome))
 
+    def nested(self, *names: str, activity: str = "nested") -> "Envelope":
+        """An envelope for an activity inside of this one: the same databases, those named in their roles' place.
+
+        What is open here it uses too (the model's weights are in memory once), and what it touches this one's
+        journal tells too, as `session/nested`. Swaps on either side change the other one not. Close it before this
+        one, best in a `with`.
+
+        Args:
+            names: databases to swap in.
+            activity: what the journal calls it.
+
+        Raises:
+            NotFoundError, Error: as `swap`.
+        """
+        inner = Envelope(self._library, self.roles, self._display, self.journal.nested(activity))
+        inner._held = self._open.nested(inner.journal)
+        if names:
+            inner.swap(*names)
+        return inner
+
     def save(self, name: str) -> None:
         """Keeps this envelope's databases and their checksums under a name: `wb.reopen(name)` opens the same ones.
 

@@ -24,10 +24,18 @@ class Held:
         roles: which database has which role.
         journal: told what is touched.
         display: turns what people hold into HTML for a notebook.
+        lent: connections that belong to the activity around this one, which closes them.
     """
 
-    def __init__(self, roles: Roles, journal: Journal, display: Callable[[object], str]) -> None:
+    def __init__(
+        self,
+        roles: Roles,
+        journal: Journal,
+        display: Callable[[object], str],
+        lent: frozenset[apsw.Connection] = frozenset(),
+    ) -> None:
         self.roles = roles
+        self._lent = lent
         self._journal = journal
         self._display = display
         self._space: GenomeSpace | None = None
@@ -58,13 +66,27 @@ class Held:
 
     def turned(self, roles: Roles) -> "Held":
         """For other roles, sharing what stays. The databases that go are closed when nothing uses them any more."""
-        new = Held(roles, self._journal, self._display)
-        new._connections = {d: c for d, c in self._connections.items() if d in roles.databases}
+        new = Held(roles, self._journal, self._display, self._lent)
+        self._share(new)
         if roles.model == self.roles.model:
             new._tokenizer = self._tokenizer
-            if (roles.genome, roles.deltas) == (self.roles.genome, self.roles.deltas):
-                new._language_model = self._language_model
         return new
+
+    def nested(self, journal: Journal) -> "Held":
+        """For an activity inside of this one: what is open here it uses too, and leaves open when it ends."""
+        new = Held(self.roles, journal, self._display, frozenset(self._connections.values()))
+        self._share(new)
+        if new._language_model is not None:
+            new._language_model = new._language_model.noted_by(journal)
+        return new
+
+    def _share(self, new: "Held") -> None:
+        kept = new.roles
+        with self._making:
+            new._connections = {d: c for d, c in self._connections.items() if d in kept.databases}
+            own = self.roles
+            if (kept.model, kept.deltas, kept.genome) == (own.model, own.deltas, own.genome):
+                new._language_model = self._language_model
 
     def connection(self, database: Database) -> apsw.Connection:
         """One of the databases, open."""
@@ -145,15 +167,18 @@ class Held:
                 from genome.model import LanguageModel
 
                 db, name = self.model(), self.roles.model.name if self.roles.model else ""
-                self._language_model = LanguageModel(db, name, self._journal, identify=self.identify())
+                self._language_model = LanguageModel(
+                    db, name, self._journal, identify=self.identify(), deltas=self.deltas()
+                )
             return self._language_model
 
     def close(self) -> None:
         """Closes all of them."""
         with self._making:
-            if self._language_model is not None:
+            if self._language_model is not None and not self._lent:
                 self._language_model.close()
             for connection in self._connections.values():
-                connection.close(True)
+                if connection not in self._lent:
+                    connection.close(True)
             self._connections.clear()
             self._space = self._tokenizer = self._language_model = None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from threading import Lock
 
@@ -59,6 +60,14 @@ class _Sampling:
             raise Error(f"the seed is {self.seed}; wanted 0 or more")
 
 
+class _Memory:
+    """The weights of a model, once they are read."""
+
+    def __init__(self) -> None:
+        self.params: llama.Params | None = None
+        self.loading = Lock()
+
+
 class LanguageModel:
     """A language model in a database. Opening it reads no weight; the first `generate` reads them all.
 
@@ -87,7 +96,7 @@ class LanguageModel:
         identify: Callable[[int], GenomeID | None] = lambda token: None,
         deltas: Sequence[apsw.Connection] = (),
     ) -> None:
-        self._name, self._journal, self._identify = name, journal, identify
+        self._db, self._name, self._journal, self._identify = db, name, journal, identify
         self._weights = Weights(db, name, deltas)
         tensors = self._weights.tensors()
         self._shape = llama.shape_of(queries.hyperparameters(db), tensors)
@@ -98,12 +107,17 @@ class LanguageModel:
         used = [t for t in tensors if t.name != embedding or self._shape.tied]
         self._stored = tuple(Access(name, t.name, 0, t.row_count, t.size_bytes, "disk") for t in used)
         self._resident = tuple(access._replace(source="memory") for access in self._stored)
-        self._params: llama.Params | None = None
-        self._loading = Lock()
+        self._memory = _Memory()
+
+    def noted_by(self, journal: Journal) -> "LanguageModel":
+        """The same model for another activity: a journal of its own, the weights in memory once for both."""
+        twin = copy(self)
+        twin._journal, twin.tokenizer = journal, Tokenizer(self._db, self._name, journal)
+        return twin
 
     def close(self) -> None:
         """Gives the weights' memory back; the next `generate` would read them again."""
-        self._params = None
+        self._memory.params = None
 
     def generate(
         self,
@@ -185,11 +199,12 @@ class LanguageModel:
             fed = [token]
 
     def _loaded(self) -> llama.Params:
-        with self._loading:
-            if self._params is None:
-                self._params = load(self._weights, self._shape)
+        memory = self._memory
+        with memory.loading:
+            if memory.params is None:
+                memory.params = load(self._weights, self._shape)
                 self._journal.record(self._stored)
-            return self._params
+            return memory.params
 
     def _read(self, params: llama.Params, tokens: list[int], start: int, cache: llama.Cache):
         """Feeds tokens in pieces; what `llama.advance` says after the last one."""

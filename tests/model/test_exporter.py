@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from genome.db import building
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import import_gguf
+from genome.model.exported import Exported
 from genome.model.exporter import export_gguf
 
 WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -71,8 +72,8 @@ def again(folder: Path, content: bytes) -> bytes:
     source, database, exported = folder / "a.gguf", folder / "a.db", folder / "b.gguf"
     source.write_bytes(content)
     import_gguf(source, database)
-    sha256 = export_gguf(database, exported, force=True)
-    assert sha256 == hashlib.sha256(content).hexdigest()
+    told = export_gguf(database, exported, force=True)
+    assert told == Exported(((exported, hashlib.sha256(content).hexdigest()),), changed=False)
     return exported.read_bytes()
 
 
@@ -245,7 +246,7 @@ def test_vocabularies_that_no_table_holds_are_refused(tmp_path, key, kind, said)
 
 def test_smollm2(smollm2_db, smollm2_gguf, tmp_path):
     told = []
-    sha256 = export_gguf(smollm2_db, tmp_path / "a.gguf", progress=lambda *a: told.append(a))
+    ((_, sha256),) = export_gguf(smollm2_db, tmp_path / "a.gguf", progress=lambda *a: told.append(a)).files
     with (tmp_path / "a.gguf").open("rb") as ours, smollm2_gguf.open("rb") as theirs:
         digests = [hashlib.file_digest(file, "sha256").hexdigest() for file in (ours, theirs)]
     assert digests == [sha256, sha256]
@@ -365,7 +366,7 @@ def test_a_database_of_another_kind(tmp_path, refused):
 DAMAGE = {
     "a block": ("UPDATE block SET data = zeroblob(length(data)) WHERE array = 3", "tensor blk.0.ffn_norm.weight: "),
     "no last block": ("DELETE FROM block WHERE array = 0", "tensor token_embd.weight has 0 of 68096 bytes"),
-    "a value": ("UPDATE hyperparameter SET value = 3 WHERE key = 'llama.block_count'", "a file of SHA-256"),
+    "a value": ("UPDATE hyperparameter SET value = 3 WHERE key = 'llama.block_count'", "the SHA-256"),
     "a number that is a text": ("UPDATE hyperparameter SET value = 'x' WHERE type = 'uint32'", "spell a GGUF"),
     "no JSON": ("UPDATE hyperparameter SET type = 'array[int8]', value = '[[' WHERE type = 'string'", "a GGUF"),
     "deep JSON": ("UPDATE hyperparameter SET type = 'array[array]', value = printf('%.*c', 99999, '[')", "a GGUF"),
@@ -373,7 +374,7 @@ DAMAGE = {
     "a place too far": ("UPDATE tensor SET offset = offset + (1 << 40) WHERE id = 5", "bytes of padding at byte"),
     "a place before": ("UPDATE tensor SET offset = 0 WHERE id = 5", "it does not spell a GGUF file"),
     "a token": ("UPDATE token SET piece = 5 WHERE id = 7", "wanted text or bytes, got 5"),
-    "a token less": ("DELETE FROM token WHERE id = 5", "it gives a file of SHA-256"),
+    "a token less": ("DELETE FROM token WHERE id = 5", "it gives 'tiny.gguf' the SHA-256"),
     "a part of merges less": ("DELETE FROM fragment", "wanted text or bytes, got None"),
     "no facts": (
         "UPDATE file SET layout = json_remove(layout, '$.alignment')",

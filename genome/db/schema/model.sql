@@ -7,12 +7,13 @@ CREATE TABLE file (
     format     TEXT NOT NULL,                -- gguf, safetensors; plain for what holds no tensors (tokenizer.json)
     size_bytes INTEGER NOT NULL,
     sha256     TEXT NOT NULL,
-    layout     TEXT NOT NULL,                -- JSON, what the format leaves open. gguf: version, alignment; padding where
-                                             -- bytes that belong to no tensor are not zeros, or the file ends elsewhere
-                                             -- than its last tensor and the padding after it:
-                                             -- {"size_bytes": the file's size, "bytes": {"offset": hexadecimal}}
-    head       BLOB                          -- Zstandard: the bytes before the first tensor's, of a plain file all;
-                                             -- NULL where the tables below say them
+    layout     TEXT NOT NULL,                -- JSON, what the format leaves open. gguf: version, alignment; byte_order
+                                             -- where it is big; padding where bytes that belong to no tensor are not
+                                             -- zeros, or the file ends elsewhere than its last tensor and the padding
+                                             -- after it: {"size_bytes": the file's size, "bytes": {"offset": hexadecimal}}
+    head       BLOB                          -- Zstandard, what the tables below do not say. safetensors: the bytes before
+                                             -- the first tensor's; plain: all; gguf: header and metadata of a part after
+                                             -- the first
 ) STRICT;
 
 -- Key-value metadata in the order and with the types of the source file.
@@ -20,19 +21,19 @@ CREATE TABLE file (
 -- cannot keep (NaN, -0.0, integers) are a blob as well.
 CREATE TABLE hyperparameter (
     position   INTEGER PRIMARY KEY,          -- 0.. in the source
-    key        TEXT NOT NULL UNIQUE,
+    key        TEXT NOT NULL UNIQUE,         -- bytes that are not UTF-8 as U+10FF80 to U+10FFFF
     type       TEXT NOT NULL,                -- the source's own name: uint32, float32, string, array[string] ...
-    value      ANY                           -- integer, real, text; arrays as JSON; the source's bytes as a blob
-                                             -- where those would change them (NaN, 2**63 and more, not UTF-8);
+    value      ANY                           -- integer, real, text; arrays as JSON; little-endian bytes as a blob
+                                             -- where those would change it (NaN, 2**63 and more, not UTF-8);
                                              -- of an array of arrays with its type and count before them
 ) STRICT;
 
 CREATE TABLE tensor (
     id         INTEGER PRIMARY KEY,          -- 0.. in the source's order
-    name       TEXT NOT NULL UNIQUE,         -- as in the source: blk.0.attn_q.weight
+    name       TEXT NOT NULL UNIQUE,         -- as in the source: blk.0.attn_q.weight; other bytes as in a key
     role       TEXT NOT NULL,                -- the name without its layer: attn_q, token_embd, attn_q.bias
     layer      INTEGER,                      -- NULL outside the layers
-    dtype      TEXT NOT NULL,                -- the source's own name: F32, Q4_1, Q8_0 ...
+    dtype      TEXT NOT NULL,                -- the source's own name: F32, Q4_1 ...; F32_BE where big-endian
     shape      TEXT NOT NULL,                -- JSON, rows first (NumPy's order)
     row_count  INTEGER NOT NULL,             -- product of all dimensions but the last
     row_bytes  INTEGER NOT NULL,             -- bytes of one row as stored
@@ -40,7 +41,7 @@ CREATE TABLE tensor (
     offset     INTEGER NOT NULL              -- where its data began in that file, in bytes
 ) STRICT;
 
--- A tensor's bytes, cut between rows, about 64 KiB each.
+-- A tensor's bytes, cut between rows, at most 64 KiB each; an attention head or an expert shares none with another.
 CREATE TABLE block (
     id         INTEGER PRIMARY KEY,
     array      INTEGER NOT NULL REFERENCES tensor (id),

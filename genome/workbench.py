@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genome import db, sources
-from genome.db.connect import meta, opened
+from genome.db.connect import meta, opened, schema_version
 from genome.envelope import Database, Envelope, Roles, assign
 from genome.errors import Error, NotFoundError, quoted
 from genome.progress import Progress, silent
@@ -377,7 +377,8 @@ class Workbench:
         try:
             return {**db.header(path), "name": name}
         except Error:
-            if not db.is_database(path) or _schema_version(path) > max(db.SCHEMA_VERSION.values()):
+            version = schema_version(path)
+            if version is None or version > max(db.SCHEMA_VERSION.values()):
                 raise
             return None
 
@@ -465,10 +466,3 @@ def _same(facts: dict[str, str], fact: str, wanted: str, what: str) -> None:
             f"the database {facts['name']} exists and comes from {facts.get('source') or 'elsewhere'}, not from "
             f"{what}; choose another name with --name, or remove it first"
         )
-
-
-def _schema_version(path: Path) -> int:
-    """SQLite's user_version, without opening the database: it may be damaged."""
-    with path.open("rb") as file:
-        file.seek(60)
-        return int.from_bytes(file.read(4), "big")

@@ -92,6 +92,19 @@ class _Cursor(apsw.Cursor):
             except apsw.CursorClosedError as error:
                 raise Error(_CLOSED) from error
 
+    @property
+    def get(self) -> Any:
+        with self._turn:
+            return super().get
+
+    def fetchone(self) -> Any:
+        with self._turn:
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with self._turn:
+            return super().fetchall()
+
     def __del__(self) -> None:
         with self._turn:  # ends a statement that was left before its last row
             self.close(True)

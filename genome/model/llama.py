@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from genome.errors import DamagedError, Error
 from genome.model.linear import project
+from genome.model.names import turns_halves
 from genome.model.quant import check
 from genome.model.queries import TensorRow
 
@@ -41,6 +42,9 @@ class Shape:
     norm_epsilon: float
     tied: bool
     """Whether the output projection is the input embedding."""
+    halves: bool = False
+    """Whether numbers i and i + D / 2 of a head are a pair of the rotary embedding (Hugging Face's order of the
+    rows), not 2 i and 2 i + 1 (GGUF's)."""
 
 
 class Cache(NamedTuple):
@@ -64,7 +68,8 @@ def shape_of(hyperparameters: dict[str, object], tensors: list[TensorRow]) -> Sh
     """
     if (architecture := hyperparameters.get("general.architecture")) != "llama":
         raise Error(f"the architecture {architecture!r} is not supported; wanted llama")
-    named = {t.name: t for t in tensors}
+    named = {(t.role, t.layer): t for t in tensors}
+    embedding, first = named.get(("token_embd", None)), named.get(("attn_q", 0))
     heads = _whole(hyperparameters, "attention.head_count")
     width = _whole(hyperparameters, "embedding_length")
     shape = Shape(
@@ -74,14 +79,15 @@ def shape_of(hyperparameters: dict[str, object], tensors: list[TensorRow]) -> Sh
         kv_heads=_whole(hyperparameters, "attention.head_count_kv", heads),
         head_width=_whole(hyperparameters, "attention.key_length", width // heads),
         hidden=_whole(hyperparameters, "feed_forward_length"),
-        tokens=named["token_embd.weight"].shape[0] if "token_embd.weight" in named else 0,
+        tokens=embedding.shape[0] if embedding and embedding.shape else 0,
         context=_whole(hyperparameters, "context_length"),
         rope_base=_real(hyperparameters, "rope.freq_base", 10000.0),
         norm_epsilon=_real(hyperparameters, "attention.layer_norm_rms_epsilon"),
-        tied="output.weight" not in named,
+        tied=("output", None) not in named,
+        halves=first is not None and turns_halves(first.name),
     )
     _refuse_variants(shape, hyperparameters)
-    _check_tensors(shape, named)
+    _check_tensors(shape, tensors)
     return shape
 
 
@@ -105,6 +111,11 @@ def _refuse_variants(shape: Shape, hyperparameters: dict[str, object]) -> None:
         raise Error(f"RoPE scaling {scaling!r} is not supported; wanted a model without it")
     if experts := hyperparameters.get("llama.expert_count"):
         raise Error(f"a mixture of {experts} experts is not supported; wanted a dense llama model")
+    if (activation := hyperparameters.get("llama.hidden_activation", "silu")) != "silu":
+        raise Error(f"the activation {activation!r} is not supported; wanted silu")
+    window = hyperparameters.get("llama.attention.sliding_window")
+    if isinstance(window, int) and 0 < window < shape.context:
+        raise Error(f"attention over a sliding window of {window} tokens is not supported; wanted over all")
     turned = hyperparameters.get("llama.rope.dimension_count", shape.head_width)
     if turned != shape.head_width or shape.head_width % 2:
         raise Error(f"RoPE over {turned} of {shape.head_width} dimensions is not supported; wanted all of them")
@@ -124,29 +135,42 @@ def _layer_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
     }  # fmt: skip
 
 
-def tensor_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
-    """The tensors of a model of this shape by name; rows first."""
-    wanted: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (s.tokens, s.width),
-        "output_norm.weight": (s.width,),
+def tensor_shapes(s: Shape) -> dict[tuple[str, int | None], tuple[int, ...]]:
+    """The tensors of a model of this shape by role and layer; rows first."""
+    wanted: dict[tuple[str, int | None], tuple[int, ...]] = {
+        ("token_embd", None): (s.tokens, s.width),
+        ("output_norm", None): (s.width,),
     }
     if not s.tied:
-        wanted["output.weight"] = (s.tokens, s.width)
+        wanted["output", None] = (s.tokens, s.width)
     for layer in range(s.layers):
-        wanted |= {f"blk.{layer}.{role}.weight": size for role, size in _layer_shapes(s).items()}
+        wanted |= {(role, layer): size for role, size in _layer_shapes(s).items()}
     return wanted
 
 
-def _check_tensors(shape: Shape, named: dict[str, TensorRow]) -> None:
+def _check_tensors(shape: Shape, tensors: list[TensorRow]) -> None:
     wanted = tensor_shapes(shape)
-    if missing := wanted.keys() - named.keys():
-        raise DamagedError(f"the model lacks the tensor {min(missing)!r} ({len(missing)} in all); build it again")
-    if strange := named.keys() - wanted.keys():
-        raise Error(f"the tensor {min(strange)!r} is not supported; wanted a plain llama model")
-    for name, size in wanted.items():
-        if named[name].shape != size:
-            raise DamagedError(f"tensor {name!r} has the shape {named[name].shape}; the metadata want {size}")
-        check(named[name].dtype)
+    named = {(t.role, t.layer): t for t in tensors}
+    if missing := [key for key in wanted if key not in named]:
+        raise DamagedError(
+            f"the model lacks the tensor {_name(missing[0])} ({len(missing)} in all); build it again"
+        )
+    turned = [t for t in tensors if t.role in ("attn_q", "attn_k") and turns_halves(t.name) != shape.halves]
+    twice = [t for t in tensors if t is not named[t.role, t.layer]]
+    if strange := sorted(t.name for t in (*turned, *twice, *(named[key] for key in named.keys() - wanted.keys()))):
+        raise Error(f"the tensor {strange[0]!r} is not supported; wanted a plain llama model")
+    for key, size in wanted.items():
+        if named[key].shape != size:
+            raise DamagedError(
+                f"tensor {named[key].name!r} has the shape {named[key].shape}; the metadata want {size}"
+            )
+        check(named[key].dtype)
+
+
+def _name(key: tuple[str, int | None]) -> str:
+    """GGUF's name of a tensor."""
+    role, layer = key
+    return repr(f"{role}.weight" if layer is None else f"blk.{layer}.{role}.weight")
 
 
 def empty_cache(shape: Shape, places: int) -> Cache:
@@ -243,9 +267,12 @@ def _rotations(shape: Shape, positions: Array) -> tuple[Array, Array]:
     return jnp.cos(angles), jnp.sin(angles)
 
 
-def _rotate(x: Array, turn: tuple[Array, Array]) -> Array:
-    """Turns neighbouring pairs of x (T, heads, D): GGUF stores Llama's queries and keys in that order."""
+def _rotate(shape: Shape, x: Array, turn: tuple[Array, Array]) -> Array:
+    """Turns the pairs of x (T, heads, D), which are stored as `Shape.halves` says."""
     cos, sin = turn
+    if shape.halves:
+        first, second = jnp.split(x, 2, axis=-1)
+        return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
     even, odd = x[..., 0::2], x[..., 1::2]
     return jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(x.shape)
 
@@ -257,8 +284,8 @@ def _attention(
     count, group = x.shape[0], shape.heads // shape.kv_heads
     qkv = project(x, weights["attn_qkv"]).reshape(count, -1, shape.head_width)
     q, k, v = jnp.split(qkv, (shape.heads, shape.heads + shape.kv_heads), axis=1)
-    q = _rotate(q, turn).reshape(count, shape.kv_heads, group, shape.head_width) * shape.head_width**-0.5
-    k, v = _rotate(k, turn).transpose(1, 2, 0), v.swapaxes(0, 1)
+    q = _rotate(shape, q, turn).reshape(count, shape.kv_heads, group, shape.head_width) * shape.head_width**-0.5
+    k, v = _rotate(shape, k, turn).transpose(1, 2, 0), v.swapaxes(0, 1)
     places = keys.shape[-1]
     before = jnp.where(jnp.arange(places) < start, _scores(q, keys), -jnp.inf)
     among = jnp.where(jnp.arange(count)[:, None] >= jnp.arange(count), _scores(q, k), -jnp.inf)

@@ -197,17 +197,6 @@ def tensor(db: apsw.Connection, name: str) -> TensorRow:
     raise NotFoundError(f"{db.filename} has no tensor {name!r}; `genome info` lists the tensors")
 
 
-def embedding(db: apsw.Connection) -> TensorRow:
-    """The input embedding, whatever its source calls it.
-
-    Raises:
-        NotFoundError: the model has none (a vocabulary alone).
-    """
-    for row in db.execute(_TENSOR + "WHERE role = 'token_embd' AND layer IS NULL ORDER BY id"):
-        return _tensor(row)
-    raise NotFoundError(f"{db.filename} has no tensor 'token_embd.weight'; `genome info` lists the tensors")
-
-
 def files(db: apsw.Connection) -> list[FileRow]:
     """The files that the model came from, in the order of their set."""
     sql = "SELECT id, name, format, size_bytes, sha256, layout FROM file ORDER BY id"

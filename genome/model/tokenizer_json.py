@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from genome.errors import DamagedError, Error, quoted
 from genome.model.config import Fields
-from genome.model.importer import MERGES, SCORES, TOKENS, TYPES
 from genome.model.pretokenizers import rule
+from genome.model.vocabulary import MERGES, SCORES, TOKENS, TYPES
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """GGUF's types of tokens."""

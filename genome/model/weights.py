@@ -18,7 +18,7 @@ from genome.model.overlay import Overlay
 from genome.model.quant import check, dequantise
 from genome.model.queries import TensorRow
 
-EMBEDDING = "token_embd.weight"
+EMBEDDING = "token_embd"
 _KEPT_ROWS = 4096
 
 T = TypeVar("T")
@@ -73,9 +73,27 @@ class Weights:
         Raises:
             NotFoundError: the model has no tensor of that name.
         """
-        return self._steps(self._row(name))[-1]
+        return self._steps(self.below(name))[-1]
 
-    def _row(self, name: str) -> TensorRow:
+    def embedding(self) -> TensorRow:
+        """The input embedding, whatever its source calls it, its type as it is above the deltas.
+
+        Raises:
+            NotFoundError: the model has none (a vocabulary alone).
+        """
+        for row in self._rows.values():
+            if (row.role, row.layer) == (EMBEDDING, None):
+                return self._steps(row)[-1]
+        raise NotFoundError(
+            f"{self._db.filename} has no tensor 'token_embd.weight'; `genome info` lists the tensors"
+        )
+
+    def below(self, name: str) -> TensorRow:
+        """One tensor by its name, its type as it is in the model, below the deltas.
+
+        Raises:
+            NotFoundError: the model has no tensor of that name.
+        """
         if (row := self._rows.get(name)) is None:
             raise NotFoundError(f"{self._db.filename} has no tensor {name!r}; `genome info` lists the tensors")
         return row
@@ -139,7 +157,7 @@ class Weights:
 
     def starts(self, tensor: TensorRow) -> list[int]:
         """The first row of each of a tensor's blocks, in order; no block is read."""
-        return self._steadily(lambda: starts(self._db, self._row(tensor.name).id))
+        return self._steadily(lambda: starts(self._db, self.below(tensor.name).id))
 
     def blocks(
         self, tensor: TensorRow, first: int = 0, count: int | None = None
@@ -160,7 +178,7 @@ class Weights:
         """The blocks that hold some rows, the deltas laid over them."""
         if count == 0:
             return
-        steps, wanted = self._steps(self._row(tensor.name)), None
+        steps, wanted = self._steps(self.below(tensor.name)), None
         with _named(tensor.name):
             for at, rows, data in iter_rows(self._db, steps[0].id, first, count):
                 if at > first if wanted is None else at != wanted:
@@ -229,7 +247,7 @@ def embedding_rows(db: apsw.Connection, deltas: Sequence[apsw.Connection] = ()) 
         Error: the weights are of a type that this program cannot compute with.
     """
     weights = Weights(db, deltas=deltas)
-    tensor = weights.tensor(EMBEDDING)
+    tensor = weights.embedding()
     check(tensor.dtype)
     found = np.empty(tensor.shape, np.float32)
     for first, block in weights.blocks(tensor):
@@ -244,7 +262,7 @@ class EmbeddingRows:
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
-        self.tensor = weights.tensor(EMBEDDING)
+        self.tensor = weights.embedding()
         check(self.tensor.dtype)
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
 

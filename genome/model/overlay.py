@@ -141,6 +141,11 @@ class Overlay:
             ) from error
         return found
 
+    def first_rows(self, tensor: str) -> list[int]:
+        """Where the patches of a tensor begin, ascending."""
+        sql = "SELECT first_row FROM patch WHERE change_id = ? ORDER BY first_row"
+        return [row for (row,) in self._db.execute(sql, (self.changes[tensor].id,))]
+
     def patches(self, change: Change, first: int, count: int) -> Iterator[Patch]:
         """The patches that begin within some rows.
 
@@ -155,6 +160,28 @@ class Overlay:
             if row[-1] is None:
                 raise DamagedError(f"the patch of row {row[0]} is longer than the rows of its block")
             yield Patch._make(row)
+
+    def rows_of(self, tensor: str, number: int) -> Iterator[tuple[str, tuple]]:
+        """What the delta's tables say about a tensor, under another number.
+
+        Yields:
+            The table; the row's values.
+
+        Raises:
+            DamagedError: they are not what was written.
+        """
+        change = self.changes[tensor]
+        yield "change", (number, *change[1:])
+        columns = {
+            "patch": "first_row, row_count, rows, encoding, element_bytes, result",
+            "factor": "name, dtype, row_count, column_count",
+        }
+        for table, names in columns.items():
+            sql = f"SELECT {names}, checksum, data FROM {table} WHERE change_id = ? ORDER BY 1"
+            for row in self._db.execute(sql, (change.id,)):
+                if checksum(row[-1]) != row[-2]:
+                    raise DamagedError(f"{self._db.filename}: {tensor}: a {table} is damaged; copy the delta again")
+                yield table, (number, *row)
 
     def _given(
         self, patch: Patch, before: TensorRow, first: int, block: np.ndarray, changed: np.ndarray

@@ -1,0 +1,231 @@
+"""Deltas are made: the rows in which a model, or some arrays, differ from a base; or several deltas as one."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+import numpy as np
+
+from genome.db.build import PAGE_BYTES, building
+from genome.db.patches import Patch, between
+from genome.errors import Error, quoted
+from genome.model.dtypes import element_bytes
+from genome.model.queries import TensorRow
+from genome.model.stored import stored
+from genome.model.weights import Weights
+from genome.progress import Progress, silent
+
+Rows = tuple[Sequence[int], np.ndarray]
+"""Numbers of rows, and their new values in that order."""
+Arrays = Mapping[str, np.ndarray | Rows]
+"""Changed tensors by name: all rows of one, or some."""
+
+_SMALL_PAGE_BYTES = 1024
+_SMALL_BYTES = 128 * 1024
+_SQL = {
+    "change": "INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
+    "patch": "INSERT INTO patch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "factor": "INSERT INTO factor VALUES (?, ?, ?, ?, ?, ?, ?)",
+}
+
+
+class Line(NamedTuple):
+    """A row of one of the delta's tables."""
+
+    table: str
+    values: tuple
+
+
+def create(
+    base: apsw.Connection,
+    changed: apsw.Connection | Arrays,
+    delta: Path,
+    *,
+    deltas: Sequence[apsw.Connection] = (),
+    progress: Progress = silent,
+    **facts: str,
+) -> None:
+    """Writes the rows in which a model or some arrays differ from a base as a `delta` database.
+
+    Args:
+        base: the open model.
+        changed: an open model with the same tensors (their types may differ), or tensors by name: for each an
+            array of all its rows, or a pair of row numbers and an array of these rows. Rows of bytes (uint8, as
+            stored) are taken as they are; numbers are rounded to the tensor's type.
+        delta: the new database's final name; what stands there is replaced when all is written.
+        deltas: open deltas that lie over the base: what is made fits over them.
+        progress: told about bytes of tensors.
+        facts: rows of `meta`, such as source and licence.
+
+    Raises:
+        NotFoundError: the base has no such tensor or row.
+        Error: nothing differs, the two have different tensors, or the disk is full.
+        DamagedError: a database is damaged.
+    """
+    weights = Weights(base, deltas=deltas)
+    if isinstance(changed, apsw.Connection):
+        other = Weights(changed)
+        lines, source = _between_models(weights, other, delta.stem, progress), other.name
+    else:
+        lines, source = _of_arrays(weights, changed, delta.stem, progress), "arrays"
+    first = next(lines, None)
+    if first is None:
+        raise Error(f"{source} and {weights.name} do not differ in any row; wanted a change")
+    told = {"source": source, "licence": weights.facts.get("licence", ""), "method": "difference"}
+    write(delta, chain([first], lines), **origin(weights), **told | facts)
+
+
+def merge(
+    base: apsw.Connection,
+    deltas: Sequence[apsw.Connection],
+    merged: Path,
+    *,
+    progress: Progress = silent,
+    **facts: str,
+) -> None:
+    """Writes several deltas as one, which gives the same rows and leads to the same state.
+
+    Args:
+        base: the open model that the first delta was made for.
+        deltas: open deltas, each made for what those before it leave.
+        merged: the new database's final name; what stands there is replaced when all is written.
+        progress: told about bytes of tensors.
+        facts: rows of `meta`, such as source and licence.
+
+    Raises:
+        Error: fewer than two deltas, or one that does not fit over those before it.
+        DamagedError: a database is damaged.
+    """
+    if len(deltas) < 2:
+        raise Error(f"merging wants two deltas or more, got {len(deltas)}")
+    below, above = Weights(base), Weights(base, deltas=deltas)
+    parents = [
+        {name: overlay.facts.get(name, "") for name in ("name", "checksum", "method")} for overlay in above.overlays
+    ]
+    told = {
+        "source": " + ".join(overlay.name for overlay in above.overlays),
+        "licence": below.facts.get("licence", ""), "method": "merge",
+        "result_checksum": above.state, "parents": json.dumps(parents),
+    }  # fmt: skip
+    write(merged, _of_stack(below, above, merged.stem, progress), **origin(below), **told | facts)
+
+
+def origin(weights: Weights) -> dict[str, str]:
+    """The facts of `meta` that say what a delta was made for."""
+    names = [weights.name, *(overlay.name for overlay in weights.overlays)]
+    return {
+        "base_name": " + ".join(names),
+        "base_checksum": weights.state,
+        "base_uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, weights.state)),
+    }
+
+
+def write(delta: Path, lines: Iterable[Line], **facts: str) -> None:
+    """Builds a delta database; what is small gets small pages: one changed row is a file of a few kilobytes."""
+    lines = iter(lines)
+    held, size = [], 0
+    for line in lines:
+        held.append(line)
+        size += sum(len(value) for value in line.values if isinstance(value, bytes)) + 64
+        if size > _SMALL_BYTES:
+            break
+    with building(delta, "delta", _SMALL_PAGE_BYTES if size <= _SMALL_BYTES else PAGE_BYTES, **facts) as db:
+        for line in chain(held, lines):
+            db.execute(_SQL[line.table], line.values)
+
+
+def _between_models(weights: Weights, other: Weights, name: str, progress: Progress) -> Iterator[Line]:
+    rows, others = weights.tensors(), {row.name: row for row in other.tensors()}
+    if odd := sorted({row.name for row in rows} ^ others.keys()):
+        whose = (other.name, weights.name) if odd[0] in others else (weights.name, other.name)
+        raise Error(
+            f"only {whose[0]} has a tensor {quoted(odd[0])}, not {whose[1]}; wanted two with the same tensors"
+        )
+    for row in rows:
+        if row.shape != others[row.name].shape:
+            raise Error(
+                f"{row.name} has the shape {row.shape} in {weights.name}, {others[row.name].shape} in {other.name};"
+                " wanted the same tensors"
+            )
+    numbers, total, done = iter(range(len(rows))), sum(row.size_bytes for row in rows), 0
+    for row in rows:
+        after = others[row.name]
+        yield from _tensor(
+            weights, row, after, numbers, lambda at, old, after=after: other.read(after, at, len(old))
+        )
+        done += row.size_bytes
+        progress(f"{name}: compare", done, total)
+
+
+def _of_arrays(weights: Weights, changed: Arrays, name: str, progress: Progress) -> Iterator[Line]:
+    given = {weights.tensor(tensor): array for tensor, array in changed.items()}
+    numbers = iter(range(len(given)))
+    for done, row in enumerate(sorted(given), 1):
+        array = given[row]
+        if isinstance(array, tuple):
+            yield from _lines(row, row, numbers, _some(weights, row, *array))
+        else:
+            new = stored(array, row)
+            yield from _tensor(weights, row, row, numbers, lambda at, old, new=new: new[at : at + len(old)])
+        progress(f"{name}: compare", done, len(given))
+
+
+def _of_stack(below: Weights, above: Weights, name: str, progress: Progress) -> Iterator[Line]:
+    rows = [row for row in below.tensors() if any(row.name in overlay.changes for overlay in above.overlays)]
+    numbers = iter(range(len(rows)))
+    for done, row in enumerate(rows, 1):
+        changing = [overlay for overlay in above.overlays if row.name in overlay.changes]
+        if len(changing) == 1:
+            number = next(numbers)
+            yield from (Line(*line) for line in changing[0].rows_of(row.name, number))
+        else:
+            after = above.tensor(row.name)
+            yield from _tensor(
+                below, row, after, numbers, lambda at, old, after=after: above.read(after, at, len(old))
+            )
+        progress(f"{name}: merge", done, len(rows))
+
+
+def _tensor(
+    weights: Weights, row: TensorRow, after: TensorRow, numbers: Iterator[int],
+    changed: Callable[[int, np.ndarray], np.ndarray],
+) -> Iterator[Line]:  # fmt: skip
+    """What differs in a tensor, block by block of the base."""
+    size = element_bytes(after.dtype, after.row_bytes)
+    patches = (
+        between(old if after.dtype == row.dtype else None, changed(at, old), at, size)
+        for at, old in weights.blocks(row)
+    )
+    return _lines(row, after, numbers, (patch for patch in patches if patch is not None))
+
+
+def _some(weights: Weights, row: TensorRow, which: Sequence[int], array: np.ndarray) -> Iterator[Patch]:
+    """What differs in some rows of a tensor; only their blocks are read."""
+    new = stored(array, row, len(which))
+    order = np.argsort(np.asarray(which, np.int64), kind="stable")
+    wanted = np.asarray(which, np.int64)[order]
+    if len(wanted) and (np.diff(wanted) == 0).any():
+        raise Error(f"{row.name}: row {wanted[:-1][np.diff(wanted) == 0][0]} is given twice; wanted each row once")
+    size, at = element_bytes(row.dtype, row.row_bytes), 0
+    while at < len(wanted):
+        weights.check_rows(row, int(wanted[at]), 1)
+        first, old = next(iter(weights.blocks(row, int(wanted[at]), 1)))
+        end = int(np.searchsorted(wanted, first + len(old)))
+        block = old.copy()
+        block[wanted[at:end] - first] = new[order[at:end]]
+        if (patch := between(old, block, first, size)) is not None:
+            yield patch
+        at = end
+
+
+def _lines(row: TensorRow, after: TensorRow, numbers: Iterator[int], patches: Iterator[Patch]) -> Iterator[Line]:
+    """A change and its patches; nothing without patches."""
+    first = next(patches, None)
+    if first is not None:
+        number = next(numbers)
+        yield Line("change", (number, row.name, after.dtype, row.row_count, after.row_bytes, None))
+        yield from (Line("patch", (number, *patch)) for patch in chain([first], patches))

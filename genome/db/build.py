@@ -83,11 +83,12 @@ def _create(growing: Path, kind: str, page_bytes: int) -> apsw.Connection:
         # No journal file: a build that fails is thrown away whole. One sync, when it is complete.
         settings = {
             "page_size": page_bytes, "journal_mode": "MEMORY", "synchronous": "FULL", "locking_mode": "EXCLUSIVE",
-            "application_id": APPLICATION_ID, "user_version": SCHEMA_VERSION[kind],
         }  # fmt: skip
         for name, value in settings.items():
             db.pragma(name, value)
         db.execute("BEGIN EXCLUSIVE")
+        db.pragma("application_id", APPLICATION_ID)
+        db.pragma("user_version", SCHEMA_VERSION[kind])
         db.execute(schema(kind))
     except BaseException:
         db.close(True)

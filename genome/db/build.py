@@ -13,7 +13,7 @@ from secrets import token_hex
 import apsw
 
 from genome.db.complaints import sqlite_errors
-from genome.db.connect import prepare
+from genome.db.connect import prepare, taking_the_place
 from genome.db.contents import digests, identity
 from genome.db.kinds import APPLICATION_ID, FINGERPRINTS, KINDS, SCHEMA_VERSION, schema
 from genome.db.layout import inside_virtual
@@ -149,7 +149,8 @@ def _publish(db: apsw.Connection, growing: Path, path: Path) -> None:
     if os.name == "nt":
         db.close()  # Windows moves no open file; elsewhere the lock stays until the file has its name
     try:
-        os.replace(growing, path)
+        with taking_the_place(path):
+            os.replace(growing, path)
     except OSError as error:
         raise Error(
             f"{path} cannot be replaced ({error.strerror}); close what holds it, then build again"

@@ -83,6 +83,33 @@ def writing(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connecti
             db.close(True)
 
 
+@contextmanager
+def taking_the_place(path: Path) -> Iterator[None]:
+    """Excludes writers while another file takes a database's name, and leaves no journal for that file to inherit.
+
+    SQLite pairs journals with databases by name: the old one's would be rolled back into the new one.
+
+    Raises:
+        Error: another process is writing the old one.
+    """
+    old = None
+    try:
+        with suppress(Error, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError):
+            while old is None:
+                old = _open(path, None, write=True)
+                if not _excludes(old):
+                    old.close(True)
+                    old = None
+        for end in ("-journal", "-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        if os.name == "nt" and old is not None:
+            old.close(True)  # Windows replaces no open file
+        yield
+    finally:
+        if old is not None:
+            old.close(True)
+
+
 def _open(path: Path, kind: str | None, *, write: bool = False) -> Connection:
     """The file's connection, when its first bytes are a database's of this program; no lock is taken."""
     wanted = f"{kind or 'reference'} database"

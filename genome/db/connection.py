@@ -81,9 +81,11 @@ class _Cursor(apsw.Cursor):
             try:
                 super().execute(*arguments, **options)
                 return
-            except apsw.ReadOnlyError:
+            except apsw.ReadOnlyError as error:
                 if not waited(attempt):
-                    raise
+                    raise Error(
+                        f"{self._file.path} has been replaced, and the new file is being written; open it again"
+                    ) from error
 
     def __next__(self) -> Any:
         with self._turn:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -133,8 +134,8 @@ def test_a_file_taken_away_before_the_lock_makes_the_build_start_again(tmp_path:
 
     create, created = build._create, []
 
-    def unlucky(growing: Path, kind: str) -> apsw.Connection:
-        db = create(growing, kind)
+    def unlucky(growing: Path, *rest: Any) -> apsw.Connection:
+        db = create(growing, *rest)
         created.append(growing)
         if len(created) == 1:
             growing.unlink()

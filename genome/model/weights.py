@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TypeVar
 
 import apsw
@@ -52,20 +51,18 @@ class Weights:
         self.facts = meta(db)
         self.name = name or self.facts["name"]
         self._base = self.state = self.facts["checksum"]
+        self._below: dict[str, TensorRow] = {}
         self.overlays = [Overlay(delta) for delta in deltas]
         under = self.name
         for overlay in self.overlays:
             self.state = overlay.over(self.state, under)
             under = f"{under} + {overlay.name}"
 
-    @cached_property
-    def _rows(self) -> dict[str, TensorRow]:
-        """The tensors of the model itself."""
-        return self._steadily(lambda: {row.name: row for row in queries.tensors(self._db)})
-
     def tensors(self) -> list[TensorRow]:
         """All tensors in the source's order, their types as they are above the deltas."""
-        return [self._steps(row)[-1] for row in self._rows.values()]
+        for row in self._steadily(lambda: queries.tensors(self._db)):
+            self._below.setdefault(row.name, row)
+        return [self._steps(row)[-1] for row in sorted(self._below.values())]
 
     def tensor(self, name: str) -> TensorRow:
         """One tensor by its name, its type as it is above the deltas.
@@ -81,9 +78,9 @@ class Weights:
         Raises:
             NotFoundError: the model has none (a vocabulary alone).
         """
-        for row in self._rows.values():
+        for row in self.tensors():
             if (row.role, row.layer) == (EMBEDDING, None):
-                return self._steps(row)[-1]
+                return row
         raise NotFoundError(
             f"{self._db.filename} has no tensor 'token_embd.weight'; `genome info` lists the tensors"
         )
@@ -94,8 +91,8 @@ class Weights:
         Raises:
             NotFoundError: the model has no tensor of that name.
         """
-        if (row := self._rows.get(name)) is None:
-            raise NotFoundError(f"{self._db.filename} has no tensor {name!r}; `genome info` lists the tensors")
+        if (row := self._below.get(name)) is None:
+            row = self._below[name] = self._steadily(lambda: queries.tensor(self._db, name))
         return row
 
     def _steps(self, row: TensorRow) -> list[TensorRow]:

@@ -91,6 +91,24 @@ def _object(config: Mapping[str, object], key: str) -> dict:
     return value if isinstance(value, dict) else {}
 
 
+def head_rows(hyperparameters: Mapping[str, object]) -> int | None:
+    """How many rows of the query and key matrices are one head; None where the metadata do not tell.
+
+    Example:
+        >>> told = {"embedding_length": 576, "attention.head_count": 9}
+        >>> head_rows({"general.architecture": "llama", **{f"llama.{key}": value for key, value in told.items()}})
+        64
+    """
+    architecture = hyperparameters.get(_ARCHITECTURE)
+    width, heads, told = (
+        hyperparameters.get(f"{architecture}.{key}")
+        for key in ("embedding_length", "attention.head_count", "attention.key_length")
+    )
+    if told is None and isinstance(width, int) and isinstance(heads, int) and heads > 0:
+        told = width // heads
+    return told if isinstance(told, int) and told > 0 else None
+
+
 def config_of(hyperparameters: Mapping[str, object], dtype: str, tied: bool) -> dict[str, object]:
     """The configuration of a Llama model from GGUF's metadata.
 

@@ -49,7 +49,7 @@ def export_gguf(database: Path, target: Path, *, force: bool = False, progress: 
     """
     with opened(database, "model") as db, snapshot(db):
         db.pragma("mmap_size", 0)  # mapped pages would count as this process's memory, up to the whole model
-        with _told(database):
+        with spelling(database):
             files = parts(db)
         _check(database, files)
         writer = _Writer(database, db, files, progress)
@@ -117,11 +117,12 @@ def _check(database: Path, files: list[Part]) -> None:
 
 
 @contextmanager
-def _told(database: Path) -> Iterator[None]:
+def spelling(database: Path, what: str = "a GGUF file") -> Iterator[None]:
+    """Says in one line that a database's cells spell no file, whatever Python says about them."""
     try:
         yield
     except _NO_FILE as error:
         line = " ".join(str(error).split())
         raise DamagedError(
-            f"{database} is damaged: it does not spell a GGUF file ({line:.100}); `genome pull` builds it again"
+            f"{database} is damaged: it does not spell {what} ({line:.100}); `genome pull` builds it again"
         ) from error

@@ -53,7 +53,12 @@ def parts(db: apsw.Connection) -> list[Part]:
 
 
 def file_bytes(
-    db: apsw.Connection, part: Part, wrote: Callable[[int], None], *, laid_anew: bool = False
+    db: apsw.Connection,
+    part: Part,
+    wrote: Callable[[int], None],
+    *,
+    laid_anew: bool = False,
+    data: Callable[[TensorRow], Iterator[bytes]] | None = None,
 ) -> Iterator[bytes]:
     """A file from its begin to its end, in pieces of at most a block.
 
@@ -63,6 +68,7 @@ def file_bytes(
         wrote: told the bytes of each tensor.
         laid_anew: place the tensors one after the other, as a writer of GGUF does, not where they were: some may
             have another size now.
+        data: gives a tensor's bytes; without it they are those of its blocks.
 
     Raises:
         DamagedError: a block is damaged or missing.
@@ -86,7 +92,7 @@ def file_bytes(
     for offset, tensor in sorted(zip(offsets, tensors, strict=True)):
         if tensor.size_bytes:
             yield _padding(odd, at, offset, alignment)
-            yield from _data(db, tensor)
+            yield from data(tensor) if data else _data(db, tensor)
             at = offset + tensor.size_bytes
             wrote(tensor.size_bytes)
     yield _padding(odd, at, odd.get("size_bytes", usual), alignment)

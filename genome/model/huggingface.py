@@ -16,7 +16,7 @@ import zstandard
 from genome.db.blocks import write_rows
 from genome.db.build import building
 from genome.errors import DamagedError, quoted
-from genome.model.config import Fields, fields_of
+from genome.model.config import fields_of, head_rows
 from genome.model.huggingface_files import INDEX, FileSet, find_files, places
 from genome.model.importer import set_sha256
 from genome.model.jsonfile import read_object
@@ -61,10 +61,16 @@ def import_safetensors(path: Path, database: Path, *, progress: Progress = silen
             told["left_out"] = ", ".join(files.left_out)
         with building(database, "model", **told) as db:
             _write_files(db, sources, files.plain, dict(hashes))
-            rows = ((at, key, kind, value) for at, (key, (kind, value)) in enumerate(fields.items()))
-            db.executemany("INSERT INTO hyperparameter VALUES (?, ?, ?, ?)", rows)
+            metadata = ((at, key, kind, value) for at, (key, (kind, value)) in enumerate(fields.items()))
+            db.executemany("INSERT INTO hyperparameter VALUES (?, ?, ?, ?)", metadata)
             _write_vocabulary(db, words)
-            _write_tensors(db, sources, _head_rows(fields), progress, f"{database.stem}: import")
+            _write_tensors(
+                db,
+                sources,
+                head_rows({key: value for key, (_, value) in fields.items()}),
+                progress,
+                f"{database.stem}: import",
+            )
 
 
 def _check_names(files: FileSet, sources: Sequence[Safetensors]) -> None:
@@ -110,15 +116,6 @@ def _licence(beside: Mapping[str, Path]) -> str:
     return found[1].decode() if found else ""
 
 
-def _head_rows(fields: Fields) -> int | None:
-    values = {key.partition(".")[2]: value for key, (_, value) in fields.items()}
-    width, heads = values.get("embedding_length"), values.get("attention.head_count")
-    told = values.get("attention.key_length")
-    if told is None and isinstance(width, int) and isinstance(heads, int) and heads:
-        told = width // heads
-    return told if isinstance(told, int) and told else None
-
-
 def _write_files(
     db: apsw.Connection, sources: Sequence[Safetensors], plain: Sequence[Path], sha256: Mapping[str, str]
 ) -> None:
@@ -143,7 +140,7 @@ def _write_vocabulary(db: apsw.Connection, words: Vocabulary) -> None:
 
 
 def _write_tensors(
-    db: apsw.Connection, sources: Sequence[Safetensors], head_rows: int | None, progress: Progress, stage: str
+    db: apsw.Connection, sources: Sequence[Safetensors], rows: int | None, progress: Progress, stage: str
 ) -> None:
     total, done = sum(t.size_bytes for s in sources for t in s.tensors.values()), 0
     every = ((file, source, tensor) for file, source in enumerate(sources) for tensor in source.tensors.values())
@@ -155,7 +152,7 @@ def _write_tensors(
              tensor.row_count, tensor.row_bytes, file, tensor.offset),
         )  # fmt: skip
         if tensor.size_bytes:
-            _write_data(db, source, number, tensor, unit_rows(role, tensor.shape, head_rows))
+            _write_data(db, source, number, tensor, unit_rows(role, tensor.shape, rows))
         done += tensor.size_bytes
         progress(stage, done, total)
 

@@ -8,7 +8,7 @@ before it is used, so that a truncated or hostile file costs one line and no mem
 import json
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
@@ -140,6 +140,28 @@ def reading(path: Path) -> Iterator[Safetensors]:
         finally:
             with suppress(BufferError):  # an error on its way holds views of the map, which ends with it
                 mapped.close()
+
+
+def header(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
+    """The bytes before the tensors of a new file, as the format's own library writes them.
+
+    Args:
+        tensors: name, type and shape of each, in the order of their data.
+        metadata: texts that travel with them.
+
+    Example:
+        >>> header([("w", "F16", (2, 3))], {})[8:].decode()
+        '{"w":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]}}       '
+    """
+    told: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
+    at = 0
+    for name, dtype, shape in tensors:
+        end = at + prod(shape) * BITS[dtype] // 8
+        told[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    raw = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % _LENGTH_BYTES)
+    return len(raw).to_bytes(_LENGTH_BYTES, "little") + raw
 
 
 def _parse(path: Path, mapped: mmap.mmap, data: int) -> Safetensors:

@@ -81,7 +81,7 @@ class _Writer:
     def write(self, part: Part, out: BinaryIO) -> None:
         """Writes a file; unless deltas changed the model, its SHA-256 is the source's or an error is raised."""
         sha = hashlib.sha256()
-        with _told(self._database):
+        with spelling(self._database):
             for piece in file_bytes(self._db, part, self._wrote, laid_anew=self.changed):
                 out.write(piece)
                 sha.update(piece)

@@ -1,7 +1,6 @@
 """A `model` database goes out as the GGUF files that it came from, byte for byte."""
 
 import hashlib
-import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ _NO_FILE = (
     zstandard.ZstdError,
 )  # fmt: skip
 """What Python says about cells that spell no GGUF file; UnicodeError and JSON's errors are of ValueError."""
-_NO_NAME = re.compile(r"|\.{1,2}|.*[/\\:\0].*", re.DOTALL)
 
 
 def export_gguf(database: Path, target: Path, *, force: bool = False, progress: Progress = silent) -> Exported:
@@ -107,13 +105,17 @@ class _Writer:
 
 
 def _check(database: Path, files: list[Part]) -> None:
-    """Refuses models of other formats, and names that would leave the folder."""
+    """Refuses models of other formats, and names by which parts would leave their folder."""
     if not files:
         raise DamagedError(f"{database} is damaged: it names no file; `genome pull` builds it again")
     if other := [part.file.format for part in files if part.file.format != "gguf"]:
         raise Error(f"{database} came from {quoted(other[0])} files; wanted a model that came from GGUF")
-    if bad := [part.file.name for part in files if _NO_NAME.fullmatch(part.file.name)]:
+    if len(files) > 1 and (bad := [p.file.name for p in files if not _is_name(p.file.name)]):
         raise DamagedError(f"{database} is damaged: {quoted(bad[0])} names no file; `genome pull` builds it again")
+
+
+def _is_name(name: str) -> bool:
+    return Path(name).name == name and name not in ("", "..") and "\0" not in name
 
 
 @contextmanager

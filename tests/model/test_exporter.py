@@ -2,15 +2,14 @@
 
 import hashlib
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import apsw
-import gguf
 import pytest
+from gguf_cases import ARRAY, BIG, LITTLE, STRING, TENSOR_TYPES, WIDTHS, Spelling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,51 +19,11 @@ from genome.model import import_gguf
 from genome.model.exported import Exported
 from genome.model.exporter import export_gguf
 
-WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-STRING, ARRAY = 8, 9
-TENSOR_TYPES = {int(kind): sizes for kind, sizes in gguf.GGML_QUANT_SIZES.items()}
-
-
-def text(value: bytes) -> bytes:
-    return struct.pack("<Q", len(value)) + value
-
-
-def array(kind: int, elements: list[bytes]) -> bytes:
-    return struct.pack("<IQ", kind, len(elements)) + b"".join(elements)
-
-
-def field(key: str, kind: int, value: bytes) -> bytes:
-    return text(key.encode()) + struct.pack("<I", kind) + value
+text, array, field, spelled = LITTLE.text, LITTLE.array, LITTLE.field, LITTLE.file
 
 
 def floats(*values: float) -> list[bytes]:
-    return [struct.pack("<f", value) for value in values]
-
-
-def spelled(
-    fields: list[bytes],
-    tensors: list[tuple[bytes, tuple[int, ...], int, bytes]] = [],  # noqa: B006 (read only)
-    *,
-    version: int = 3,
-    alignment: int = 32,
-    fill: Callable[[int], bytes] = bytes,
-    end: bytes | None = None,
-    backwards: bool = False,
-) -> bytes:
-    """A GGUF file after its specification; `fill` gives the padding, `end` what stands after the last tensor."""
-    if alignment != 32:
-        fields = [*fields, field("general.alignment", 4, struct.pack("<I", alignment))]
-    data, places = b"", {}
-    for number, (*_, raw) in sorted(enumerate(tensors), reverse=backwards):
-        data += fill(-len(data) % alignment)
-        places[number] = len(data)
-        data += raw
-    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(fields)) + b"".join(fields)
-    for number, (name, shape, kind, _) in enumerate(tensors):
-        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, places[number])
-    if tensors:
-        head += fill(-len(head) % alignment)
-    return head + data + (fill(-len(data) % alignment) if end is None else end)
+    return [LITTLE.number(6, value) for value in values]
 
 
 def again(folder: Path, content: bytes) -> bytes:
@@ -80,40 +39,45 @@ def again(folder: Path, content: bytes) -> bytes:
 def numbers(kind: int) -> st.SearchStrategy[bytes]:
     """A number's bytes: any at all, so that each NaN, infinity and -0.0 is among them."""
     size = WIDTHS[kind]
-    zero = [bytes(size), bytes(size - 1) + b"\x80"] if kind != 7 else [b"\0", b"\1"]
-    return st.sampled_from(zero) if kind == 7 else st.sampled_from(zero) | st.binary(min_size=size, max_size=size)
+    zero = [bytes(size), bytes(size - 1) + b"\x80", b"\x80" + bytes(size - 1)]
+    return st.sampled_from(zero) | st.binary(min_size=size, max_size=size)
 
 
 TEXTS = st.binary(max_size=12) | st.text(max_size=8).map(str.encode)
-VALUES = {kind: numbers(kind) for kind in WIDTHS} | {STRING: TEXTS.map(text)}
 
 
-def arrays(depth: int) -> st.SearchStrategy[bytes]:
-    flat = st.sampled_from(sorted(VALUES)).flatmap(
-        lambda kind: st.lists(VALUES[kind], max_size=5).map(lambda items: array(kind, items))
+def flat_value(kind: int, spell: Spelling) -> st.SearchStrategy[bytes]:
+    return TEXTS.map(spell.text) if kind == STRING else numbers(kind)
+
+
+def arrays(depth: int, spell: Spelling) -> st.SearchStrategy[bytes]:
+    flat = st.sampled_from([*WIDTHS, STRING]).flatmap(
+        lambda kind: st.lists(flat_value(kind, spell), max_size=5).map(lambda items: spell.array(kind, items))
     )
-    return flat | st.lists(arrays(depth - 1), max_size=3).map(lambda items: array(ARRAY, items)) if depth else flat
+    nested = st.deferred(lambda: st.lists(arrays(depth - 1, spell), max_size=3))
+    return flat | nested.map(lambda items: spell.array(ARRAY, items)) if depth else flat
 
 
-def value_of(kind: int) -> st.SearchStrategy[tuple[int, bytes]]:
-    return (arrays(3) if kind == ARRAY else VALUES[kind]).map(lambda value: (kind, value))
+def value_of(kind: int, spell: Spelling) -> st.SearchStrategy[tuple[int, bytes]]:
+    return (arrays(3, spell) if kind == ARRAY else flat_value(kind, spell)).map(lambda value: (kind, value))
 
 
 @st.composite
-def vocabularies(draw) -> list[bytes]:
+def vocabularies(draw, spell: Spelling) -> list[bytes]:
     pieces = draw(st.lists(TEXTS, max_size=8))
     parts = st.sampled_from(pieces) | TEXTS if pieces else TEXTS
     merges = draw(st.lists(st.tuples(parts, parts).map(b" ".join) | TEXTS, max_size=8))
-    kind, code = draw(st.sampled_from([(1, "b"), (3, "h"), (5, "i"), (11, "q"), (0, "B"), (4, "I")]))
+    kind = draw(st.sampled_from([0, 1, 3, 4, 5, 11]))
     types = draw(st.lists(st.integers(0, 6), min_size=len(pieces), max_size=len(pieces)))
     scored = draw(st.sampled_from(sorted(WIDTHS)))
-    scores = draw(st.lists(VALUES[scored], min_size=len(pieces), max_size=len(pieces)))
+    scores = draw(st.lists(numbers(scored), min_size=len(pieces), max_size=len(pieces)))
+    model = draw(st.sampled_from([b"gpt2", b"llama", b"\xff"]))
     told = [
-        field("tokenizer.ggml.model", STRING, text(draw(st.sampled_from([b"gpt2", b"llama", b"\xff"])))),
-        field("tokenizer.ggml.tokens", ARRAY, array(STRING, [text(piece) for piece in pieces])),
-        field("tokenizer.ggml.token_type", ARRAY, array(kind, [struct.pack("<" + code, t) for t in types])),
-        field("tokenizer.ggml.scores", ARRAY, array(scored, scores)),
-        field("tokenizer.ggml.merges", ARRAY, array(STRING, [text(line) for line in merges])),
+        spell.field("tokenizer.ggml.model", STRING, spell.text(model)),
+        spell.field("tokenizer.ggml.tokens", ARRAY, spell.texts(*pieces)),
+        spell.field("tokenizer.ggml.token_type", ARRAY, spell.numbers(kind, *types)),
+        spell.field("tokenizer.ggml.scores", ARRAY, spell.array(scored, scores)),
+        spell.field("tokenizer.ggml.merges", ARRAY, spell.texts(*merges)),
     ]
     return draw(st.permutations(told))[: draw(st.integers(1, 5))] if not pieces else draw(st.permutations(told))
 
@@ -121,14 +85,14 @@ def vocabularies(draw) -> list[bytes]:
 @st.composite
 def tensors(draw) -> list[tuple[bytes, tuple[int, ...], int, bytes]]:
     made = []
-    for name in draw(st.lists(st.text(max_size=6), unique=True, max_size=4)):
+    for name in draw(st.lists(TEXTS, unique=True, max_size=4)):
         kind = draw(st.sampled_from(sorted(TENSOR_TYPES)))
-        elements, size = TENSOR_TYPES[gguf.GGMLQuantizationType(kind)]
+        elements, size = TENSOR_TYPES[kind]
         columns, others = draw(st.integers(0, 2)), draw(st.lists(st.integers(0, 3), max_size=3))
         rows = 1
         for count in others:
             rows *= count
-        made.append((name.encode(), (columns * elements, *others), kind, draw(bytes_of(rows * columns * size))))
+        made.append((name, (columns * elements, *others), kind, draw(bytes_of(rows * columns * size))))
     return made
 
 
@@ -138,14 +102,17 @@ def bytes_of(size: int) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def files(draw) -> bytes:
-    keys = draw(st.lists(st.text(max_size=10), unique=True, max_size=6))
-    fields = [field(key, *draw(st.sampled_from(range(13)).flatmap(value_of))) for key in keys]
-    fields += draw(st.just([]) | vocabularies())
-    return spelled(
+    spell = draw(st.sampled_from([LITTLE, BIG]))
+    keys = draw(st.lists(TEXTS, unique=True, max_size=6))
+    fields = [
+        spell.field(key, *draw(st.sampled_from(range(13)).flatmap(lambda k: value_of(k, spell)))) for key in keys
+    ]
+    fields += draw(st.just([]) | vocabularies(spell))
+    return spell.file(
         fields,
         draw(tensors()),
         version=draw(st.sampled_from([2, 3])),
-        alignment=draw(st.sampled_from([8, 32, 64])),
+        alignment=draw(st.sampled_from([1, 24, 32, 64])),
         fill=draw(st.sampled_from([bytes, b"\xab".__mul__])),
         end=draw(st.none() | st.binary(max_size=80)),
         backwards=draw(st.booleans()),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from genome.decompose import Decomposition
     from genome.model import Step, Tokenizer
+    from genome.model.tensors import TensorView
 
 
 class Library(Protocol):
@@ -249,6 +250,39 @@ class Envelope:
             rows.append((token.id, token.bytes.decode("utf-8", "backslashreplace"), identity, path))
         schema = {"token": pl.Int64, "text": pl.String, "id": pl.Int64, "path": pl.String}
         return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def tensor(self, name: str) -> "TensorView":
+        """A tensor by its name; `env.tensor(name)[rows]` reads these rows as numbers, and no blocks but theirs.
+
+        It stays that of the model and the deltas that are in use now, whatever is swapped afterwards.
+
+        Raises:
+            NotFoundError: the model has no tensor of that name.
+        """
+        from genome.model.queries import hyperparameters
+        from genome.model.tensors import TensorView
+
+        held = self._open
+        facts = hyperparameters(held.model())
+        return TensorView.of(
+            held.weights(), name, hyperparameters=facts, journal=self.journal, display=self._display
+        )
+
+    def tensors(
+        self, *, role: str | None = None, layer: int | None = None, dtype: str | None = None
+    ) -> "pl.DataFrame":
+        """The model's tensors, with its deltas: name, role, layer, dtype, shape, rows, row_bytes, size_bytes.
+
+        No weights are read.
+
+        Args:
+            role: only those of this role: `attn_q`.
+            layer: only those of this layer, from 0 on.
+            dtype: only those stored in this type: `Q4_1`.
+        """
+        from genome.model.tensors import tensor_frame
+
+        return tensor_frame(self._open.weights().tensors(), role=role, layer=layer, dtype=dtype)
 
     def encode(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
         """The model's token numbers of a text; no weights are read.

@@ -15,6 +15,7 @@ from genome.ids import GenomeID
 if TYPE_CHECKING:
     from genome.decompose import GenomeSpace
     from genome.model import LanguageModel, Tokenizer
+    from genome.model.weights import Weights
 
 
 class Held:
@@ -42,6 +43,7 @@ class Held:
         self._connections: dict[Database, apsw.Connection] = {}
         self._tokenizer: Tokenizer | None = None
         self._language_model: LanguageModel | None = None
+        self._weights: Weights | None = None
         self._making = RLock()
 
     def check(self) -> None:
@@ -77,7 +79,7 @@ class Held:
         new = Held(self.roles, journal, self._display, frozenset(self._connections.values()))
         self._share(new)
         if new._language_model is not None:
-            new._language_model = new._language_model.noted_by(journal)
+            new._language_model = new._language_model.noted_by(journal, new.identify())
         return new
 
     def _share(self, new: "Held") -> None:
@@ -160,6 +162,16 @@ class Held:
                 self._tokenizer = Tokenizer(db, name, self._journal)
             return self._tokenizer
 
+    def weights(self) -> "Weights":
+        """The model's tensors, with its deltas laid over them."""
+        with self._making:
+            if self._weights is None:
+                from genome.model.weights import Weights
+
+                db, name = self.model(), self.roles.model.name if self.roles.model else ""
+                self._weights = Weights(db, name, self.deltas())
+            return self._weights
+
     def language_model(self) -> "LanguageModel":
         """The model with its deltas; no weights are read yet."""
         with self._making:
@@ -181,4 +193,4 @@ class Held:
                 if connection not in self._lent:
                     connection.close(True)
             self._connections.clear()
-            self._space = self._tokenizer = self._language_model = None
+            self._space = self._tokenizer = self._language_model = self._weights = None

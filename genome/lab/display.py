@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from genome.decompose import Decomposition, Explanation
     from genome.envelope import Envelope
     from genome.model import Step
+    from genome.model.tensors import TensorView
     from genome.workbench import Workbench
 
 NEAREST, SENSES = 6, 6
@@ -20,7 +21,7 @@ NEAREST, SENSES = 6, 6
 
 
 def display(thing: Any) -> str:
-    """The HTML of a Workbench, an Envelope, a Decomposition, an Explanation, or a list of a generation's Steps."""
+    """The HTML of a Workbench, an Envelope, a Decomposition, an Explanation, a tensor, or a list of Steps."""
     from genome.decompose import Decomposition, Explanation
     from genome.envelope import Envelope
     from genome.workbench import Workbench
@@ -35,6 +36,8 @@ def display(thing: Any) -> str:
         return render("explanation.html.j2", text=thing.text, reasons=_reasons(thing))
     if are_steps(thing):
         return _steps(thing)
+    if _type_name(thing) == "genome.model.TensorView":
+        return _tensor(thing)
     return render("text.html.j2", text=repr(thing))
 
 
@@ -114,6 +117,22 @@ def _reasons(explanation: "Explanation") -> list[dict[str, Any]]:
         }
         for reason in explanation.reasons
     ]
+
+
+def _tensor(view: "TensorView") -> str:
+    """What is known of a tensor without reading it."""
+    part = (
+        "" if view.shape == view.tensor.shape else f"rows {view.first_row} to {view.first_row + view.row_count - 1}"
+    )
+    facts = {
+        "Part": part,
+        "Role": view.role,
+        "Layer": "" if view.layer is None else str(view.layer),
+        "Shape": " \N{MULTIPLICATION SIGN} ".join(map(str, view.shape)) or "one number",
+        "Stored as": view.dtype,
+        "Size": f"{size(view.size_bytes)}, {view.tensor.row_bytes} B a row",
+    }
+    return render("tensor.html.j2", name=view.name, facts={fact: told for fact, told in facts.items() if told})
 
 
 def _steps(steps: "Sequence[Step]") -> str:

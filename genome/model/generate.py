@@ -109,10 +109,11 @@ class LanguageModel:
         self._resident = tuple(access._replace(source="memory") for access in self._stored)
         self._memory = _Memory()
 
-    def noted_by(self, journal: Journal) -> "LanguageModel":
+    def noted_by(self, journal: Journal, identify: Callable[[int], GenomeID | None]) -> "LanguageModel":
         """The same model for another activity: a journal of its own, the weights in memory once for both."""
         twin = copy(self)
-        twin._journal, twin.tokenizer = journal, Tokenizer(self._db, self._name, journal)
+        twin._journal, twin._identify = journal, identify
+        twin.tokenizer = Tokenizer(self._db, self._name, journal)
         return twin
 
     def close(self) -> None:
@@ -218,16 +219,16 @@ class LanguageModel:
         return *told, cache
 
     def _embedded(self, tokens: list[int]) -> list[np.ndarray]:
-        found, accesses = [], []
-        tensor = self._rows.tensor
-        for token in tokens:
-            row, read = self._rows.row(token)
-            found.append(row)
-            accesses.append(
-                Access(self._name, tensor.name, token, 1, tensor.row_bytes, "disk" if read else "memory")
+        found = [self._rows.row(token) for token in tokens]
+        if self._journal.enabled:
+            name, size = self._rows.tensor.name, self._rows.tensor.row_bytes
+            self._journal.record(
+                [
+                    Access(self._name, name, token, 1, size, "disk" if read else "memory")
+                    for token, (_, read) in zip(tokens, found, strict=True)
+                ]
             )
-        self._journal.record(accesses)
-        return found
+        return [row for row, _ in found]
 
 
 def _pieces(tokens: list[int]) -> Iterator[tuple[list[int], int]]:

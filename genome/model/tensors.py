@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
@@ -32,7 +32,8 @@ class TensorView:
 
     `view[rows]` gives what the same NumPy array would give for one index along the first dimension: a number, a
     slice, a list of numbers, a mask; negative numbers count from the end. Of a matrix these are rows, of a tensor
-    of three dimensions its matrices. `np.asarray(view)` is all of it.
+    of three dimensions its matrices. A number or a slice may be followed by indices along the other dimensions:
+    `view[3, :8]`. `np.asarray(view)` is all of it.
 
     Attributes:
         weights: what is read: a model with its deltas.
@@ -125,7 +126,10 @@ class TensorView:
             except Error as error:
                 raise Error(f"{self.name}: {error}; `raw(rows)` gives its bytes") from None
         if len(self.shape) < 2:
-            return self._elements(rows)
+            return self._among(self._numbers(range(1), self.shape), rows)
+        if isinstance(rows, tuple) and rows and isinstance(rows[0], slice | SupportsIndex):
+            kept = () if not isinstance(rows[0], slice) else (slice(None),)
+            return self._among(self[rows[0]], (*kept, *rows[1:]))
         chosen, outer = _along(rows, self.shape[0], self.name)
         return self._numbers(chosen, (*outer, *self.shape[1:]))
 
@@ -203,13 +207,11 @@ class TensorView:
             rows = width // heads
         return rows if isinstance(rows, int) and rows > 0 else None
 
-    def _elements(self, chosen: Rows) -> np.ndarray:
-        """Of a vector, which is one row, or of a single number."""
-        whole = self._numbers(range(1), self.shape)
+    def _among(self, found: np.ndarray, chosen: Rows) -> np.ndarray:
         try:
-            return whole[chosen]
+            return found[chosen]
         except IndexError:
-            raise NotFoundError(f"{self.name} has no number {chosen!r}; its shape is {self.shape}") from None
+            raise NotFoundError(f"{self.name} has no numbers at {chosen!r}; its shape is {self.shape}") from None
 
     def _numbers(self, chosen: range | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         raw = self._read(chosen)

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,8 @@ from genome.lab.display import display
 from genome.lab.spectrum import spectrum
 from genome.lab.words import around, chain_stops
 from genome.model import Step
+from genome.model.queries import TensorRow
+from genome.model.tensors import TensorView
 from genome.primitives import KEYS
 from genome.workbench import Workbench
 
@@ -121,6 +124,16 @@ def test_everything_that_is_shown_is_escaped(mother: Decomposition, tmp_path: Pa
         assert "<script" not in html
         assert "alert(1)" in text(html)
         assert requests(html) == []
+
+
+def test_a_tensor_shows_what_it_is_and_is_not_read() -> None:
+    row = TensorRow(7, f"blk.0.{HOSTILE}", "attn_q", 0, "Q4_1", (576, 576), 576, 360)
+    nothing: Any = None
+    html = display(TensorView(nothing, row, (64, 576), 128, display=display))
+    assert "<script" not in html
+    shown = text(html)
+    assert "Part rows 128 to 191 Role attn_q Layer 0 Shape 64 \N{MULTIPLICATION SIGN} 576 Stored as Q4_1" in shown
+    assert "Size 23 kB, 360 B a row" in shown
 
 
 def test_an_empty_workbench_says_how_to_fill_it(tmp_path: Path) -> None:

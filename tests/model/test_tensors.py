@@ -81,6 +81,15 @@ def test_experts_are_the_first_dimension(db, rows):
     np.testing.assert_array_equal(view(db, "blk.0.ffn_up_exps.weight")[rows], EXPERTS[rows], strict=True)
 
 
+@pytest.mark.parametrize(
+    "where", [(3, slice(8)), (slice(5, 9), -1), (-1, [2, 0]), (slice(None, None, 400), None, 2), (7,)]
+)
+def test_other_dimensions_follow_the_rows(db, where):
+    np.testing.assert_array_equal(view(db, "tall.weight")[where], TALL[where], strict=True)
+    three = (2, *where)
+    np.testing.assert_array_equal(view(db, "blk.0.ffn_up_exps.weight")[three], EXPERTS[three], strict=True)
+
+
 def test_quantised_rows_are_those_of_ggmls_own_package(db):
     stored = gguf.quantize(TALL, gguf.GGMLQuantizationType.Q4_0)
     packed = view(db, "packed.weight")
@@ -173,7 +182,8 @@ def test_it_is_a_sequence_and_an_array(db):
         ([1.5], "wanted a number, a slice"),
         ([True, False], "wanted a number, a slice"),
         (True, "wanted a number, a slice"),
-        ((1, 2), "along the first dimension, got '(1, 2)'"),
+        (([1], 2), "along the first dimension, got '([1], 2)'"),
+        ((1, 64), "tall.weight has no numbers at (64,); its shape is (1000, 64)"),
         (None, "wanted a number, a slice"),
     ],
 )
@@ -184,7 +194,7 @@ def test_no_rows_are_refused_in_one_line(db, rows, said):
 
 
 def test_a_vector_has_no_such_number(db):
-    with pytest.raises(NotFoundError, match=r"vector\.weight has no number 5; its shape is \(5,\)"):
+    with pytest.raises(NotFoundError, match=r"vector\.weight has no numbers at 5; its shape is \(5,\)"):
         view(db, "vector.weight")[5]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import apsw
 
+from genome.db.complaints import sqlite_errors
 from genome.db.files import DatabaseFile
 from genome.errors import Error
 
@@ -167,24 +168,29 @@ def recover(file: DatabaseFile) -> None:
     """
     file = DatabaseFile.find(file.path, "reference database")  # what has the name now is what the journal is of
     file.check_beside()
-    try:
-        db = apsw.Connection(file.address(write=True), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
+    with sqlite_errors(file.path):
         try:
-            db.set_busy_handler(patience(READ_WAIT_S, file))
-            if db.readonly("main"):
-                raise apsw.ReadOnlyError("attempt to write a readonly database")
-            if not file.moved():
-                db.pragma("schema_version")  # the first lock rolls back; no schema is read
-        except apsw.BusyError:
-            if not file.moved():
-                raise
-        finally:
-            db.close(True)
-    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.IOError) as error:
-        raise Error(
-            f"{file.path} has an unfinished change beside it ({os.path.basename(file.journal)}), which cannot be "
-            f"taken back ({error}); let somebody open it who may write the file and its folder"
-        ) from error
+            _roll_back(file)
+        except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.IOError) as error:
+            raise Error(
+                f"{file.path} has an unfinished change beside it ({os.path.basename(file.journal)}), which cannot "
+                f"be taken back ({error}); let somebody open it who may write the file and its folder"
+            ) from error
+
+
+def _roll_back(file: DatabaseFile) -> None:
+    db = apsw.Connection(file.address(write=True), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
+    try:
+        db.set_busy_handler(patience(READ_WAIT_S, file))
+        if db.readonly("main"):
+            raise apsw.ReadOnlyError("attempt to write a readonly database")
+        if not file.moved():
+            db.pragma("schema_version")  # the first lock rolls back; no schema is read
+    except apsw.BusyError:
+        if not file.moved():
+            raise
+    finally:
+        db.close(True)
 
 
 def guard(db: apsw.Connection) -> None:

@@ -150,8 +150,27 @@ def _compressed(raw: bytes) -> bytes:
 
 
 def _xored(old: np.ndarray, new: np.ndarray, element_bytes: int) -> bytes:
-    planes = (old ^ new).reshape(-1, element_bytes).T
-    return _compressed(planes.tobytes())
+    return packed(old ^ new, element_bytes)
+
+
+def packed(rows: np.ndarray, element_bytes: int) -> bytes:
+    """Bytes compressed: the first bytes of all elements, then the second ones ..., which resemble each other.
+
+    Args:
+        rows: uint8, any shape.
+        element_bytes: the bytes of one number.
+    """
+    return _compressed(rows.reshape(-1, element_bytes).T.tobytes())
+
+
+def unpacked(data: bytes, shape: tuple[int, int], element_bytes: int) -> np.ndarray:
+    """What `packed` was given; uint8 of that shape.
+
+    Raises:
+        DamagedError: it was something else. No more memory is taken than the shape wants.
+    """
+    planes = np.frombuffer(_unpacked(data, shape[0] * shape[1]), np.uint8).reshape(element_bytes, -1)
+    return np.ascontiguousarray(planes.T).reshape(shape)
 
 
 def _sparse(old: np.ndarray, new: np.ndarray, element_bytes: int) -> bytes | None:
@@ -195,9 +214,7 @@ def _from_sparse(patch: Patch, before: np.ndarray, shape: tuple[int, int]) -> np
 
 
 def _from_xor(patch: Patch, before: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    size = shape[0] * shape[1]
-    planes = np.frombuffer(_unpacked(patch.data, size), np.uint8).reshape(patch.element_bytes, -1)
-    return _same_length(before, shape) ^ planes.T.reshape(shape)
+    return _same_length(before, shape) ^ unpacked(patch.data, shape, patch.element_bytes)
 
 
 def _from_product(patch: Patch, before: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

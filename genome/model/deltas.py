@@ -24,8 +24,9 @@ Rows = tuple[Sequence[int], np.ndarray]
 Arrays = Mapping[str, np.ndarray | Rows]
 """Changed tensors by name: all rows of one, or some."""
 
-_SMALL_PAGE_BYTES = 1024
-_SMALL_BYTES = 128 * 1024
+_LEAST_PAGE_BYTES = 1024
+_PAGES_A_BLOB = 16
+_LOOKED_AT_BYTES = 1 << 20
 _SQL = {
     "change": "INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
     "patch": "INSERT INTO patch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -125,15 +126,17 @@ def origin(weights: Weights) -> dict[str, str]:
 
 
 def write(delta: Path, lines: Iterable[Line], **facts: str) -> None:
-    """Builds a delta database; what is small gets small pages: one changed row is a file of a few kilobytes."""
+    """Builds a delta database. Half a page is lost behind each blob: small blobs get small pages."""
     lines = iter(lines)
-    held, size = [], 0
+    held, blobs = [], []
     for line in lines:
         held.append(line)
-        size += sum(len(value) for value in line.values if isinstance(value, bytes)) + 64
-        if size > _SMALL_BYTES:
+        blobs += [len(value) for value in line.values if isinstance(value, bytes) and value]
+        if sum(blobs) > _LOOKED_AT_BYTES:
             break
-    with building(delta, "delta", _SMALL_PAGE_BYTES if size <= _SMALL_BYTES else PAGE_BYTES, **facts) as db:
+    usual = sum(blobs) // (_PAGES_A_BLOB * max(1, len(blobs)))
+    page_bytes = min(PAGE_BYTES, max(_LEAST_PAGE_BYTES, 1 << usual.bit_length()))
+    with building(delta, "delta", page_bytes, **facts) as db:
         for line in chain(held, lines):
             db.execute(_SQL[line.table], line.values)
 

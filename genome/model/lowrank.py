@@ -8,7 +8,7 @@ in. IEEE 754 leaves nothing open in that order. A matrix product would: each BLA
 
 import numpy as np
 
-from genome.errors import Error
+from genome.errors import DamagedError
 
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """The types that a sum can be kept in, and the bytes of one number."""
@@ -29,6 +29,16 @@ def kept_as(dtype: str) -> str:
     return dtype if dtype in DTYPES else "F32"
 
 
+def most_rank(rows: int, columns: int) -> int:
+    """The largest rank of a product that counts as low: its factors are small, or no larger than what they give.
+
+    Example:
+        >>> most_rank(49152, 576), most_rank(1, 576)
+        (576, 64)
+    """
+    return max(64, min(rows, columns))
+
+
 def added(base: np.ndarray, left: np.ndarray, right: np.ndarray, scale: float, dtype: str) -> np.ndarray:
     """The rows `base + scale * left @ right` as they are stored.
 
@@ -43,7 +53,7 @@ def added(base: np.ndarray, left: np.ndarray, right: np.ndarray, scale: float, d
         uint8, shape (rows, columns * bytes of `dtype`), little endian; infinite what is too large for the type.
 
     Raises:
-        Error: the shapes do not fit together.
+        DamagedError: the shapes do not fit together, or the type has no such numbers.
 
     Example:
         >>> rows = added(np.ones((1, 2)), np.array([[2.0]]), np.array([[3.0, 0.5]]), 0.5, "F32")
@@ -51,8 +61,10 @@ def added(base: np.ndarray, left: np.ndarray, right: np.ndarray, scale: float, d
         [[4.0, 1.5]]
     """
     (rows, columns), rank = base.shape, len(right)
+    if dtype not in DTYPES:
+        raise DamagedError(f"a sum kept as {dtype!r:.40}; wanted one of {', '.join(DTYPES)}: make the delta again")
     if left.shape != (rows, rank) or right.shape != (rank, columns):
-        raise Error(
+        raise DamagedError(
             f"factors of shape {left.shape} and {right.shape} give no change of shape {base.shape}; "
             "make the delta again"
         )

@@ -10,10 +10,10 @@ import numpy as np
 
 from genome.db.blocks import checksum
 from genome.db.connect import meta
-from genome.db.patches import LOW_RANK, Patch, decoded
+from genome.db.patches import LOW_RANK, Patch, decoded, unpacked
 from genome.errors import DamagedError, Error
 from genome.model.dtypes import numbers, row_bytes
-from genome.model.lowrank import added
+from genome.model.lowrank import DTYPES, added, most_rank
 from genome.model.queries import TensorRow
 
 _KEPT_FACTORS = 4
@@ -197,7 +197,9 @@ class Overlay:
     def _product(self, change: Change, width: int) -> tuple[np.ndarray, np.ndarray]:
         """The factors (rows, rank) and (rank, columns) of a change."""
         if (kept := self._factors.get(change.id)) is None:
-            left, right = self._factor(change, "B"), self._factor(change, "A")
+            most = most_rank(change.row_count, width)
+            left = self._factor(change, "B", change.row_count, most)
+            right = self._factor(change, "A", most, width)
             if len(left) != change.row_count or left.shape[1] != len(right) or right.shape[1] != width:
                 raise DamagedError(f"factors of shape {left.shape} and {right.shape}")
             kept = self._factors[change.id] = left, right
@@ -205,11 +207,20 @@ class Overlay:
                 self._factors.popitem(last=False)
         return kept
 
-    def _factor(self, change: Change, name: str) -> np.ndarray:
+    def _factor(self, change: Change, name: str, most_rows: int, most_columns: int) -> np.ndarray:
         sql = """
-            SELECT dtype, row_count, column_count, checksum, data FROM factor WHERE change_id = ? AND name = ?"""
-        for dtype, rows, width, expected, data in self._db.execute(sql, (change.id, name)):
-            if checksum(data) != expected or len(data) != rows * row_bytes(dtype, width):
+            SELECT dtype, row_count, column_count, checksum, CASE WHEN length(data) <= :most THEN data END
+            FROM factor WHERE change_id = :change AND name = :name"""
+        named = {
+            "change": change.id,
+            "name": name,
+            "most": 9 * most_rows * most_columns + 1024,
+        }  # as float64, not compressible
+        for dtype, rows, width, expected, data in self._db.execute(sql, named):
+            size = DTYPES.get(dtype)
+            if not (size and 0 < rows <= most_rows and 0 < width <= most_columns and data is not None):
+                raise DamagedError(f"its factor {name} is {rows} x {width} numbers of type {dtype!r:.40}")
+            if checksum(data) != expected:
                 raise DamagedError(f"its factor {name} is not what was written")
-            return numbers(np.frombuffer(data, np.uint8).reshape(rows, -1), dtype)
+            return numbers(unpacked(data, (rows, width * size), size), dtype)
         raise DamagedError(f"its factor {name} is missing")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genome.errors import Error
+from genome.errors import DamagedError
 from genome.model.lowrank import DTYPES, added, factors, kept_as, rounded, spacing
 from genome.model.quant import dequantise
 
@@ -112,8 +112,10 @@ def test_no_rows_and_no_rank():
 
 def test_factors_that_do_not_fit():
     base, left, right = draw(3, 4, 2)
-    with pytest.raises(Error, match=r"\(3, 2\) and \(4, 2\) give no change of shape \(3, 4\)"):
+    with pytest.raises(DamagedError, match=r"\(3, 2\) and \(4, 2\) give no change of shape \(3, 4\)"):
         added(base, left, right.T, 1.0, "F32")
+    with pytest.raises(DamagedError, match="a sum kept as 'Q4_1'; wanted one of F64, F32, F16, BF16"):
+        added(base, left, right, 1.0, "Q4_1")
 
 
 def test_a_quantised_tensor_becomes_float32():

@@ -35,6 +35,6 @@ CREATE TABLE factor (
     row_count  INTEGER NOT NULL,
     column_count INTEGER NOT NULL,
     checksum   INTEGER NOT NULL,             -- XXH3-64 of data
-    data       BLOB NOT NULL,
+    data       BLOB NOT NULL,                -- Zstandard: the first bytes of all numbers, then the second ones ...
     PRIMARY KEY (change_id, name)
 ) WITHOUT ROWID, STRICT;

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from genome.db.connect import _uri, check, prepare, sqlite_errors
+from genome.db.complaints import sqlite_errors
+from genome.db.connect import attach, prepare
 from genome.db.kinds import schema
-from genome.db.layout import layout
+from genome.db.layout import lacking, layout
 from genome.db.sandbox import LIMITS, Guard
 from genome.db.templates import Role, Template, Value, near
 from genome.errors import DamagedError, Error, NotFoundError
@@ -26,7 +27,7 @@ RESULT_BYTES = 256 << 20
 """Of the values that a query gives, in Python's memory."""
 
 Functions = Mapping[str, tuple[int, Callable[..., Value]]]
-"""SQL functions by name: how many arguments they take (-1: any number), and what they do."""
+"""SQL functions by name: how many arguments they take, and what they do; the same for the same arguments."""
 
 
 class Source(NamedTuple):
@@ -91,12 +92,13 @@ def run(
             if role.kind == "journal":
                 _add_journal(db, journal or {})
             else:
-                _attach(db, role, sources[role.name])
+                attach(db, role.name, sources[role.name].path, role.kind)
         db.execute("BEGIN")
         for role in template.roles:
             if role.kind != "journal":
                 _check_content(db, role, sources[role.name])
-        guard.close(db, template.roles, functions or {})
+                _connect_virtual(db, role)
+        guard.close(db, template.roles, {**_OWN, **(functions or {})})
         return _run(db, template, values, RESULT_BYTES)
 
 
@@ -111,7 +113,8 @@ def explain(template: Template, functions: Functions | None = None) -> list[str]
         for role in template.roles:
             db.execute(f"ATTACH ':memory:' AS {role.name}")
             db.deserialize(role.name, _blank(role.kind))
-        guard.close(db, template.roles, functions or {})
+            _connect_virtual(db, role)
+        guard.close(db, template.roles, {**_OWN, **(functions or {})})
         _run(db, template, {}, 0)
         plan = db.execute("EXPLAIN QUERY PLAN " + template.sql, _Nulls())
         return [str(detail) for *_, detail in plan]
@@ -131,19 +134,12 @@ def _connection(
             for name in (apsw.SQLITE_DBCONFIG_DQS_DML, apsw.SQLITE_DBCONFIG_DQS_DDL):
                 db.config(name, 0)  # "a name in quotes" that is not there is an error, not a text
             db.pragma("temp_store", "MEMORY")  # where it is counted; not in files, which nobody counts
-            for name, (count, function) in functions.items():
-                db.create_scalar_function(name, _safe(name, function), count)
-            db.create_scalar_function("text", _safe("text", _text), 1, deterministic=True)
+            for name, (count, function) in {**_OWN, **functions}.items():
+                db.create_scalar_function(name, _safe(name, function), count, deterministic=True)
             guard.watch(db)
             yield db
     finally:
         db.close(True)
-
-
-def _attach(db: apsw.Connection, role: Role, source: Source) -> None:
-    with sqlite_errors(source.path):
-        check(source.path, role.kind)
-        db.execute(f"ATTACH ? AS {role.name}", (_uri(source.path.resolve()) + "?mode=ro",))
 
 
 def _add_journal(db: apsw.Connection, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -158,9 +154,20 @@ def _add_journal(db: apsw.Connection, columns: Mapping[str, Sequence[Any]]) -> N
 def _check_content(db: apsw.Connection, role: Role, source: Source) -> None:
     """From here to the end of the transaction the database stays as it is."""
     with sqlite_errors(source.path):
+        if lacks := lacking(db, role.kind, role.name):
+            raise DamagedError(
+                f"{source.path} lacks the {lacks[0]} of a {role.kind} database; build or copy it again"
+            )
         found = db.execute(f"SELECT value FROM {role.name}.meta WHERE key = 'checksum'").get
-    if found != source.checksum:
-        raise Error(f"{source.path} has been replaced or changed since it was chosen; choose it again")
+        if found != source.checksum:
+            raise Error(f"{source.path} has been replaced or changed since it was chosen; choose it again")
+
+
+def _connect_virtual(db: apsw.Connection, role: Role) -> None:
+    """sqlite-vec declares its columns when a virtual table is first named, which the guard would refuse."""
+    for name, sql in layout(role.kind).items():
+        if sql.startswith("CREATE VIRTUAL"):
+            db.execute(f"SELECT 1 FROM {role.name}.{name} LIMIT 0")
 
 
 def _run(db: apsw.Connection, template: Template, values: dict[str, Value], most_bytes: int) -> Table:
@@ -298,6 +305,14 @@ def _safe(name: str, function: Callable[..., Value]) -> Callable[..., Value]:
 def _text(value: Value) -> Value:
     """A blob as text, escapes for bytes that are no UTF-8. Other values stay as they are."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _bits(value: Value) -> Value:
+    """How many bits of a blob are set."""
+    return int.from_bytes(value).bit_count() if isinstance(value, bytes) else None
+
+
+_OWN: Functions = {"text": (1, _text), "bits": (1, _bits)}
 
 
 @cache

@@ -40,7 +40,7 @@ _PURE = """
     octet_length percent_rank percentile percentile_cont percentile_disc pi pow power printf quote radians
     random rank replace round row_number rtrim sign sin sinh sqrt strftime string_agg substr substring sum
     tan tanh time timediff total trim trunc typeof unhex unicode unixepoch unlikely upper zeroblob -> ->>
-    vec_distance_cosine vec_distance_l1 vec_distance_l2 vec_f32 vec_length vec_normalize vec_to_json text"""
+    vec_distance_cosine vec_distance_l1 vec_distance_l2 vec_f32 vec_length vec_normalize vec_to_json"""
 """SQLite's and sqlite-vec's functions that compute a value from values; no file, no setting, no extension."""
 
 _FUNCTIONS = frozenset(_PURE.split())
@@ -117,8 +117,6 @@ class Guard:
         if schema is None:
             return not column  # a table of the query itself (WITH), of which no column is read
         if schema in self._tables:
-            tables = self._tables[schema]
-            return table in tables or any(
-                table.startswith(f"{name}_") for name in tables
-            )  # sqlite-vec's, inside its own
+            tables = self._tables[schema]  # those of sqlite-vec begin with the name of its own
+            return table in tables or any(table.startswith(f"{name}_") for name in tables)
         return schema == "main" and table in _TABLE_FUNCTIONS

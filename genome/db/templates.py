@@ -18,7 +18,7 @@ several words (`word|sense|token`); a value with `= default` may be left out.
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -53,6 +53,9 @@ class Role:
 
     name: str
     kind: str
+
+    def __str__(self) -> str:
+        return f"other {self.kind}" if self.name == "other" else self.name
 
 
 @dataclass(frozen=True)
@@ -154,16 +157,20 @@ def find(name: str, folder: Path | None = None) -> Template:
         DamagedError: its header does not say what it has to.
         Error: it cannot be read.
     """
-    files = dict(_files(folder))
-    if name not in files:
-        there = near(name, files) or f"; there are {', '.join(sorted(files))}"
-        raise NotFoundError(f"no template is called {quoted(name)}{there}")
-    return read(files[name])
+    there = files(folder)
+    if name not in there:
+        like = near(name, there) or f"; there are {', '.join(sorted(there))}"
+        raise NotFoundError(f"no template is called {quoted(name)}{like}")
+    return read(there[name])
 
 
-def names(folder: Path | None = None) -> list[str]:
-    """The names of all templates, the program's and the user's, in alphabetical order."""
-    return sorted(dict(_files(folder)))
+def files(folder: Path | None = None) -> dict[str, Path]:
+    """The file of each template by its name; a user's own stands before one that came with the program."""
+    found = {}
+    for place in (_PACKAGED, folder):
+        if place is not None and place.is_dir():
+            found |= {file.stem: file for file in place.glob("*.sql") if not file.name.startswith(".")}
+    return found
 
 
 def read(file: Path) -> Template:
@@ -197,19 +204,12 @@ def read(file: Path) -> Template:
     return Template(file.stem, file, first, about, tuple(roles), tuple(parameters), example, sql)
 
 
-def near(name: str, known: Mapping[str, object] | list[str]) -> str:
+def near(name: str, known: Iterable[str]) -> str:
     """The known names that are spelled like one, for the end of a sentence; empty where there is none."""
     found = difflib.get_close_matches(name[:200], list(known), n=3)
     return (
         f"; near it are {', '.join(found)}" if len(found) > 1 else "".join(f"; near it is {one}" for one in found)
     )
-
-
-def _files(folder: Path | None) -> Iterator[tuple[str, Path]]:
-    """Packaged templates first, so that a user's own of the same name replaces one in a dictionary."""
-    for place in (_PACKAGED, folder):
-        if place is not None and place.is_dir():
-            yield from ((p.stem, p) for p in sorted(place.glob("*.sql")) if not p.name.startswith("."))
 
 
 def _text(file: Path) -> str:

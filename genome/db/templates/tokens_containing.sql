@@ -1,0 +1,13 @@
+-- The tokens whose text contains some characters, in the order of their numbers.
+-- Looks at every token until it has found enough; `tokens_by_prefix` knows how a token begins and looks at none in vain.
+--
+-- roles:   model
+-- :text    text          what stands anywhere in a token
+-- :limit   count = 50    at most so many rows
+-- example: text=moth
+
+SELECT token.id AS token, text(bytes) AS text, hex(bytes) AS bytes, type, score
+FROM model.token
+WHERE instr(token.bytes, CAST(:text AS BLOB)) > 0
+ORDER BY token.id
+LIMIT :limit

@@ -190,11 +190,17 @@ def _restore(
 ) -> None:
     """Gives a block's rows the bytes that they had."""
     new, at = block.rows(above), inverse.first_row - block.first_row
-    if at < 0 or inverse.row_count < 1 or at + inverse.row_count > block.row_count:
-        raise DamagedError(f"{db.filename}: what takes back {above.name} does not fit its block; build it again")
-    changed = at + inverse.changed()
     old = new.copy() if above.dtype == below.dtype else np.empty((block.row_count, below.row_bytes), np.uint8)
-    old[changed] = decoded(inverse, new[changed], below.row_bytes)
+    try:
+        if at < 0 or inverse.row_count < 1 or at + inverse.row_count > block.row_count:
+            raise DamagedError("it reaches beyond their block")
+        changed = at + inverse.changed()
+        old[changed] = decoded(inverse, new[changed], below.row_bytes)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{db.filename}: tensor {above.name}, rows {block.first_row} to "
+            f"{block.first_row + block.row_count - 1}: what takes them back: {error}; build it again"
+        ) from error
     _write(db, book, block, old)
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import apsw
+import gguf
+import numpy as np
 import pytest
 from gguf_cases import ARRAY, BIG, LITTLE, STRING, TENSOR_TYPES, WIDTHS, Spelling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genome.db import building
+from genome.db import building, write_rows
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import import_gguf
 from genome.model.exported import Exported
@@ -247,6 +249,55 @@ def test_memory_does_not_grow_with_the_model(tmp_path):
         told = subprocess.check_output([sys.executable, "-c", code, database], timeout=60)
         peaks_kib.append(int(told))
     assert peaks_kib[1] - peaks_kib[0] < 24 << 10
+
+
+# What deltas changed
+
+
+def applied(database: Path, change: Callable[[apsw.Connection], object]) -> Exported:
+    """Changes a model as an applied delta does, and exports it."""
+    db = apsw.Connection(str(database))
+    change(db)
+    db.execute("INSERT INTO applied VALUES (0, 'delta', 'a', 'b', '2026-01-01', '{}')")
+    db.close()
+    return export_gguf(database, database.with_name("out.gguf"))
+
+
+def write_tensor(db: apsw.Connection, name: str, values: np.ndarray, dtype: str) -> None:
+    ((number,),) = db.execute("SELECT id FROM tensor WHERE name = ?", (name,))
+    raw = values.reshape(-1, values.shape[-1])
+    db.execute("DELETE FROM block WHERE array = ?", (number,))
+    write_rows(db, number, raw.tobytes(), raw[0].nbytes)
+    db.execute("UPDATE tensor SET dtype = ?, row_bytes = ? WHERE id = ?", (dtype, raw[0].nbytes, number))
+
+
+def test_changed_rows(tiny, tiny_gguf, copied):
+    """The file differs in the row's bytes and nowhere else."""
+    values = tiny.tensors["blk.1.attn_q.weight"].copy()
+    values[5] *= 2
+    told = applied(copied, lambda db: write_tensor(db, "blk.1.attn_q.weight", values, "F32"))
+    ((path, sha256),) = told.files
+    assert told.changed
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    was, now = (np.frombuffer(p.read_bytes(), np.uint8) for p in (tiny_gguf, path))
+    begin = (
+        next(t.data_offset for t in gguf.GGUFReader(tiny_gguf).tensors if t.name == "blk.1.attn_q.weight") + 5 * 256
+    )
+    assert set(np.flatnonzero(was != now)) <= set(range(begin, begin + 256))
+    assert now[begin : begin + 256].tobytes() == values[5].tobytes()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("F16", np.float16), ("F64", np.float64)])
+def test_a_tensor_of_another_type(tiny, copied, kind, dtype):
+    """Tensors after one that grew or shrank move; ggml's reader finds all of them."""
+    values = tiny.tensors["blk.0.attn_q.weight"].astype(dtype)
+    told = applied(copied, lambda db: write_tensor(db, "blk.0.attn_q.weight", values, kind))
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(told.files[0][0]).tensors}
+    assert list(found) == list(tiny.tensors)
+    assert found["blk.0.attn_q.weight"].tensor_type.name == kind
+    for name, wanted in (tiny.tensors | {"blk.0.attn_q.weight": values}).items():
+        assert np.array_equal(found[name].data, wanted)
+        assert found[name].data_offset % 32 == 0
 
 
 # What is refused, and leaves nothing

@@ -7,12 +7,13 @@ import struct
 import gguf
 import numpy as np
 import pytest
+from gguf_cases import BIG, LITTLE, STRING, arrays, merges, scalars, tensor
 
 from genome.db import header, verify
 from genome.db.blocks import read_rows
 from genome.db.connect import opened
-from genome.errors import DamagedError, NotFoundError
-from genome.model import import_gguf, queries
+from genome.errors import DamagedError, Error, NotFoundError
+from genome.model import embedding_rows, import_gguf, queries
 
 
 def test_facts(tiny, tiny_gguf, tmp_path):
@@ -151,3 +152,51 @@ def test_smollm2_vocabulary_and_tensors(smollm2_db):
             next(iter(db.execute(f"SELECT count(*) FROM {t}")))[0] for t in ("tensor", "token", "merge", "fragment")
         ]
     assert counts == [272, 49152, 48900, 0]
+
+
+def rows(path, sql: str) -> list[tuple]:
+    with opened(path, "model") as db:
+        return list(db.execute(sql))
+
+
+def test_heads_and_experts_share_no_block(tmp_path):
+    """Heads of 64 rows and 256 bytes, experts of 96 rows and 1,024 bytes: 16 KiB a head, 96 KiB an expert."""
+    fields = [
+        LITTLE.field("general.architecture", STRING, LITTLE.text(b"llama")),
+        LITTLE.field("llama.embedding_length", 4, LITTLE.number(4, 512)),
+        LITTLE.field("llama.attention.head_count", 4, LITTLE.number(4, 8)),
+    ]
+    described = [tensor("blk.0.attn_q.weight", (64, 512)), tensor("blk.0.attn_qkv.weight", (64, 640))]
+    described += [tensor("blk.0.ffn_up_exps.weight", (256, 96, 3)), tensor("blk.0.ffn_up.weight", (64, 512))]
+    (tmp_path / "a.gguf").write_bytes(LITTLE.file(fields, described))
+    import_gguf(tmp_path / "a.gguf", tmp_path / "a.db")
+    found = rows(tmp_path / "a.db", "SELECT array, first_row, row_count FROM block ORDER BY array, first_row")
+    assert [(first, count) for array, first, count in found if array == 0] == [(64 * n, 64) for n in range(8)]
+    assert [(first, count) for array, first, count in found if array == 1] == [(64 * n, 64) for n in range(10)]
+    assert [(first, count) for array, first, count in found if array == 2] == [(48 * n, 48) for n in range(6)]
+    assert [(first, count) for array, first, count in found if array == 3] == [(0, 256), (256, 256)]
+
+
+def test_a_big_endian_file_says_the_same(tmp_path):
+    for name, spell in (("little", LITTLE), ("big", BIG)):
+        fields = [*scalars(spell), *arrays(spell), *merges(spell)]
+        data = struct.pack(spell.order + "4f", 1, -2, 3.5, 1e-9)
+        described = [(b"token_embd.weight", (2, 2), 0, data), (b"bytes", (4,), 24, b"\1\2\3\4")]
+        (tmp_path / f"{name}.gguf").write_bytes(spell.file(fields, described))
+        import_gguf(tmp_path / f"{name}.gguf", tmp_path / f"{name}.db")
+    for table in ("hyperparameter", "token", "merge", "fragment"):
+        found = [rows(tmp_path / f"{name}.db", f"SELECT * FROM {table}") for name in ("little", "big")]
+        assert found[0] == found[1]
+        assert found[0]
+    layout = json.loads(rows(tmp_path / "big.db", "SELECT layout FROM file")[0][0])
+    assert layout == {"version": 3, "alignment": 32, "byte_order": "big"}
+    assert rows(tmp_path / "big.db", "SELECT dtype FROM tensor ORDER BY id") == [("F32_BE",), ("I8",)]
+    with opened(tmp_path / "big.db") as db, pytest.raises(Error, match="weights of type F32_BE cannot be computed"):
+        embedding_rows(db)
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    (tmp_path / "a.gguf").write_bytes(LITTLE.file([LITTLE.field(b"k\xff", 0, b"\1")], [tensor(b"w\x80", (1,), 24)]))
+    import_gguf(tmp_path / "a.gguf", tmp_path / "a.db")
+    assert rows(tmp_path / "a.db", "SELECT key FROM hyperparameter") == [("k\U0010ffff",)]
+    assert rows(tmp_path / "a.db", "SELECT name FROM tensor") == [("w\U0010ff80",)]

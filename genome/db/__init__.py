@@ -7,11 +7,13 @@ from genome.db.connection import snapshot
 from genome.db.contents import Problem, verify
 from genome.db.journal import Journal
 from genome.db.kinds import KINDS, SCHEMA_VERSION
+from genome.db.pool import Pool
 
 __all__ = [
     "KINDS",
     "SCHEMA_VERSION",
     "Journal",
+    "Pool",
     "Problem",
     "building",
     "connect",

@@ -49,6 +49,22 @@ class Connection(apsw.Connection):
         except apsw.ConnectionClosedError as error:
             raise Error(_CLOSED) from error
 
+    @contextmanager
+    def whole_state(self) -> Iterator[None]:
+        """`snapshot`, counted over all threads."""
+        with self.turn:
+            ours = self.snapshots > 0 or not self.in_transaction
+            if ours and not self.snapshots:
+                self.execute("BEGIN")
+            self.snapshots += ours
+        try:
+            yield
+        finally:
+            with self.turn:
+                self.snapshots -= ours
+                if ours and not self.snapshots:
+                    _end(self)
+
     def close(self, force: bool = False) -> None:
         """Ends it, when the statement of another thread has its row."""
         with self.turn:
@@ -126,28 +142,21 @@ def snapshot(db: apsw.Connection) -> Iterator[None]:
         ...     db.execute("SELECT 1").get
         1
     """
-    if not isinstance(db, Connection):
-        if db.in_transaction:
-            yield
-            return
-        db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            _end(db)
+    whole_state = getattr(db, "whole_state", None)
+    with _plain_state(db) if whole_state is None else whole_state():
+        yield
+
+
+@contextmanager
+def _plain_state(db: apsw.Connection) -> Iterator[None]:
+    if db.in_transaction:
+        yield
         return
-    with db.turn:
-        ours = db.snapshots > 0 or not db.in_transaction
-        if ours and not db.snapshots:
-            db.execute("BEGIN")
-        db.snapshots += ours
+    db.execute("BEGIN")
     try:
         yield
     finally:
-        with db.turn:
-            db.snapshots -= ours
-            if ours and not db.snapshots:
-                _end(db)
+        _end(db)
 
 
 def _end(db: apsw.Connection) -> None:

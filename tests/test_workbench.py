@@ -11,7 +11,8 @@ import genome
 from genome.db import building, header
 from genome.decompose.lexicon import Sense, WordSense, write_lexicon
 from genome.errors import DamagedError, Error, NotFoundError
-from genome.workbench import Workbench, _valid
+from genome.workbench import Workbench
+from genome.workbench.naming import valid
 
 
 def lexicon(folder: Path, name: str, words: str) -> str:
@@ -305,7 +306,7 @@ def test_names_that_some_machines_take_for_one_or_for_a_device(bench, tmp_path):
     for name in ("con", "NUL", "com1", "lpt9.x"):
         with pytest.raises(Error, match="cannot name a database"):
             bench.pull(tmp_path / "file.gguf", name=name)
-    assert _valid("console") == "console"
+    assert valid("console") == "console"
 
 
 def test_the_default_build_overwrites_nothing_of_another_kind_or_origin(tmp_path, monkeypatch):

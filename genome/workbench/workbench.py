@@ -2,23 +2,27 @@
 
 import json
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genome import db, sources
-from genome.db.connect import meta, opened, schema_version
-from genome.envelope import Database, Envelope, Roles, assign
+from genome.db.connect import meta, opened
+from genome.envelope import Database, Envelope
 from genome.errors import Error, NotFoundError, quoted
 from genome.progress import Progress, silent
+from genome.workbench.deltas import Deltas
+from genome.workbench.files import GENOME, Files, Library, pullable
+from genome.workbench.naming import safe
 
 if TYPE_CHECKING:
     import polars as pl
 
-MODEL, LEXICONS, GENOME = "smollm2", ("wordnet", "webster"), "nsm65"
-"""The databases of the default workbench; the last is built from the others."""
+    from genome.db.templates import Template
+
+MODEL, LEXICONS = "smollm2", ("wordnet", "webster")
+"""What the default workbench builds its genome database from."""
 
 Bars = Callable[[], AbstractContextManager[Progress]]
 Display = Callable[[object], str]
@@ -50,16 +54,20 @@ class Workbench:
         self.folder = default_folder() if folder is None else Path(folder).expanduser().absolute()
         if self.folder.exists() and not self.folder.is_dir():
             raise Error(f"{self.folder} is a file; wanted the folder of a workbench")
+        self._files = Files(self.folder)
         self._bars = bars
         self._display = display
+
+    @property
+    def delta(self) -> Deltas:
+        """The deltas: `wb.delta.create(...)`, `apply`, `undo`, `list`, `merge`."""
+        return Deltas(self._files, self._progress)
 
     # What is there
 
     def names(self) -> list[str]:
         """The names of the databases, damaged ones too, in alphabetical order."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(p.stem for p in self.folder.glob("*.db") if not p.name.startswith(".") and p.is_file())
+        return self._files.names()
 
     def databases(self) -> "pl.DataFrame":
         """The catalogue, from the headers: name, kind, size_bytes, source, licence, created, checksum.
@@ -86,11 +94,7 @@ class Workbench:
         Raises:
             NotFoundError: no database has that name; the text lists those that are there.
         """
-        if name not in self.names():
-            raise NotFoundError(
-                f"no database is called {quoted(name)} in {self.folder}; {self._what_is_there(name)}"
-            )
-        return self.folder / f"{name}.db"
+        return self._files.path(name)
 
     def info(self, name: str) -> dict[str, Any]:
         """What a database's header says, its file, its size in bytes, and the number of rows of each table.
@@ -109,11 +113,33 @@ class Workbench:
         """The command that makes a database again, once its damaged file is removed."""
         if name == GENOME:
             return "genome lab --build-only"
-        return f"genome pull {name}" if name in _pullable() else f"genome pull FILE --name {name}"
+        return f"genome pull {name}" if name in pullable() else f"genome pull FILE --name {name}"
 
     def verify(self, name: str, progress: Callable[[str], None] = lambda _: None) -> list[db.Problem]:
         """Reads a whole database and lists all damage; an empty list means none."""
         return db.verify(self.path(name), progress)
+
+    # What can be asked of them
+
+    def template(self, name: str) -> "Template":
+        """A query template: one of the program's, or a user's own, `<folder>/templates/<name>.sql`.
+
+        Raises:
+            NotFoundError: there is none; the text names those that are spelled alike.
+            DamagedError: its header cannot be understood.
+        """
+        from genome.workbench.templates import find
+
+        return find(self.folder, name)
+
+    def templates(self) -> "pl.DataFrame":
+        """The query templates: name, answers, roles, values (with their types and defaults), file, fault.
+
+        `fault` is what is wrong with a user's own one, null where nothing is: each is checked against the schemas.
+        """
+        from genome.workbench.templates import catalogue
+
+        return catalogue(self.folder)
 
     # What makes databases
 
@@ -135,9 +161,9 @@ class Workbench:
         """
         with self._progress(progress) as told:
             if str(what) in sources.names():
-                return self._pull_named(str(what), self._free(name or str(what), str(what)), told)
+                return self._pull_named(str(what), self._files.free(name or str(what), str(what)), told)
             path = Path(what).expanduser()
-            return self._pull_file(path, self._free(name or _safe(path.stem), str(what)), told)
+            return self._pull_file(path, self._files.free(name or safe(path.stem), str(what)), told)
 
     def export(self, name: str, file: Path | str, *, force: bool = False, progress: Progress | None = None) -> Path:
         """Writes the file that a model came from, byte for byte.
@@ -175,14 +201,14 @@ class Workbench:
         with self._progress(progress) as told:
             built = []
             for name in (MODEL, *LEXICONS):
-                facts = self._facts(name)
+                facts = self._files.facts(name)
                 if facts is None:
                     self.pull(name, progress=told)
                     built.append(name)
                 else:
                     _same(facts, "kind", sources.find(name).kind, name)
-            parts = [self._database(name) for name in (MODEL, *LEXICONS)]
-            facts = self._facts(GENOME)
+            parts = [self._files.database(name) for name in (MODEL, *LEXICONS)]
+            facts = self._files.facts(GENOME)
             if facts is not None:
                 _same(facts, "source", _mixture(parts), _mixture(parts))
             if facts is None or not _made_from(Database(GENOME, self.path(GENOME), facts), *parts):
@@ -208,7 +234,7 @@ class Workbench:
             Error: databases that do not go together: two for one role, a delta of another base, a genome of another
                 vocabulary.
         """
-        library = _Library(self)
+        library = Library(self._files)
         found = [library.find(name) for name in names or self._default_names()]
         return Envelope(library, library.roles(found), self._display, db.Journal(activity))
 
@@ -221,7 +247,7 @@ class Workbench:
         """
         from genome.envelope.saved import reopen
 
-        library = _Library(self)
+        library = Library(self._files)
         databases, activity = reopen(self.folder, name, library.find)
         return Envelope(library, library.roles(databases), self._display, db.Journal(activity))
 
@@ -239,7 +265,7 @@ class Workbench:
 
         words = sorted({word.lower() for word in split_words(text)})
         rows = []
-        for database in self._readable("lexicon"):
+        for database in self._files.readable("lexicon"):
             with opened(database.path) as lexicon:
                 known = len(known_words(lexicon, words))
             rows.append((database.name, len(words), known, known / len(words) if words else 0.0))
@@ -258,18 +284,18 @@ class Workbench:
         chosen = [name for name, _, known, _ in self.coverage(text).iter_rows() if known]
         if not chosen:
             raise NotFoundError(
-                f"no lexicon in {self.folder} knows a word of {quoted(text)}; {self._what_is_there('')}"
+                f"no lexicon in {self.folder} knows a word of {quoted(text)}; {self._files.what_is_there('')}"
             )
-        uuids = {self._database(name).uuid for name in chosen}
-        genomes = list(self._readable("genome"))
+        uuids = {self._files.database(name).uuid for name in chosen}
+        genomes = list(self._files.readable("genome"))
         if not genomes:
             return self.envelope(*chosen)
         best = max(genomes, key=lambda g: (len(g.lineage & uuids), g.name))
         models = sorted(
-            (d for d in self._readable("model") if d.vocabulary and d.vocabulary == best.vocabulary),
+            (d for d in self._files.readable("model") if d.vocabulary and d.vocabulary == best.vocabulary),
             key=lambda d: (d.uuid not in best.lineage, d.name),
         )
-        lexicons = [name for name in chosen if self._database(name).uuid in best.lineage]
+        lexicons = [name for name in chosen if self._files.database(name).uuid in best.lineage]
         return self.envelope(*(d.name for d in models[:1]), *lexicons, best.name)
 
     def __repr__(self) -> str:
@@ -278,29 +304,12 @@ class Workbench:
     def _repr_html_(self) -> str:
         return self._display(self)
 
-    def _free(self, name: str, what: str) -> str:
-        """A name that a database made from a source or a file may have.
-
-        Raises:
-            Error: no database can have it, or it is kept for others, or differs only in case from another's.
-        """
-        _valid(name)
-        if what == GENOME:
-            raise Error(f"{GENOME} is built from other databases, not pulled: `genome lab --build-only` does it")
-        if name != what and name.casefold() in {GENOME, *sources.names()}:
-            raise Error(f"the name {name} is kept for Token Genome's own; choose another name with --name")
-        if twins := [other for other in self.names() if other != name and other.casefold() == name.casefold()]:
-            raise Error(
-                f"{name} differs from the database {twins[0]} only in case; choose another name with --name"
-            )
-        return name
-
     def _pull_named(self, what: str, name: str, progress: Progress) -> Path:
         source = sources.find(what)
         if source.kind not in db.KINDS:
-            raise Error(f"{what} is {source.kind} and becomes no database; wanted one of {', '.join(_pullable())}")
+            raise Error(f"{what} is {source.kind} and becomes no database; wanted one of {', '.join(pullable())}")
         path = self.folder / f"{name}.db"
-        if (facts := self._facts(name)) is not None:
+        if (facts := self._files.facts(name)) is not None:
             _same(facts, "source", source.requirement, what)
             return path
         source = sources.fetch(what, progress)
@@ -318,14 +327,14 @@ class Workbench:
 
     def _pull_file(self, file: Path, name: str, progress: Progress) -> Path:
         if not file.exists():
-            wanted = ", ".join(_pullable())
+            wanted = ", ".join(pullable())
             raise NotFoundError(f"{file} is neither a file nor a named source ({wanted}); check the spelling")
         if not file.is_file():
-            raise Error(f"{file} is not a file; wanted a GGUF file or a named source ({', '.join(_pullable())})")
+            raise Error(f"{file} is not a file; wanted a GGUF file or a named source ({', '.join(pullable())})")
         from genome.model.importer import import_gguf, sha256_of
 
         path = self.folder / f"{name}.db"
-        if (facts := self._facts(name)) is not None:
+        if (facts := self._files.facts(name)) is not None:
             _same(facts, "source_sha256", sha256_of(file), str(file))
             return path
         import_gguf(file, path, progress=progress, source=file.name)
@@ -365,36 +374,6 @@ class Workbench:
         with self._bars() as bars:
             yield bars
 
-    def _facts(self, name: str) -> dict[str, str] | None:
-        """What the header of a database says; None if none is there, or one that can only be built again.
-
-        Raises:
-            Error: a file in the way that is not this program's, or comes from a newer one.
-        """
-        if name not in self.names():
-            return None
-        path = self.path(name)
-        try:
-            return {**db.header(path), "name": name}
-        except Error:
-            version = schema_version(path)
-            if version is None or version > max(db.SCHEMA_VERSION.values()):
-                raise
-            return None
-
-    def _database(self, name: str) -> Database:
-        return Database.read(name, self.path(name))
-
-    def _readable(self, *kinds: str) -> Iterator[Database]:
-        """The databases of some kinds; damaged files, which some other name may be about, are passed over."""
-        for name in self.names():
-            try:
-                database = self._database(name)
-            except Error:
-                continue
-            if database.kind in kinds:
-                yield database
-
     def _default_names(self) -> tuple[str, ...]:
         there = self.names()
         if not there:
@@ -402,37 +381,6 @@ class Workbench:
                 f"{self.folder} holds no database; `genome lab --build-only` builds the default ones"
             )
         return tuple(name for name in (MODEL, *LEXICONS, GENOME) if name in there) or tuple(there)
-
-    def _what_is_there(self, wanted: str) -> str:
-        there = f"there are {', '.join(self.names())}" if self.names() else "it is empty"
-        if wanted in _pullable():
-            return f"{there}; `genome pull {wanted}` makes it"
-        if wanted == GENOME or not self.names():
-            return f"{there}; `genome lab --build-only` builds the default ones"
-        return there
-
-
-class _Library:
-    """What an envelope asks of its workbench."""
-
-    def __init__(self, workbench: Workbench) -> None:
-        self._workbench = workbench
-
-    def find(self, name: str) -> Database:
-        return self._workbench._database(name)
-
-    def roles(self, databases: Sequence[Database], keep_genome: bool = True) -> Roles:
-        others = self._workbench._readable("genome", "model")
-        return assign(databases, others, keep_genome=keep_genome)
-
-    def save(self, name: str, envelope: Envelope) -> None:
-        from genome.envelope.saved import save
-
-        save(self._workbench.folder, name, envelope.roles.databases, envelope.journal.activity)
-
-
-def _pullable() -> list[str]:
-    return sources.names(*db.KINDS)
 
 
 def _mixture(parts: list[Database]) -> str:
@@ -443,20 +391,6 @@ def _mixture(parts: list[Database]) -> str:
 def _made_from(genome: Database, model: Database, *lexicons: Database) -> bool:
     """Whether a genome database addresses a model's tokens and was built from these lexicons."""
     return genome.vocabulary == model.vocabulary and set(genome.origins) == {d.uuid for d in lexicons}
-
-
-def _valid(name: str) -> str:
-    if not re.fullmatch(r"(?!(?i:con|nul|aux|prn|(?:com|lpt)[0-9])(?:\.|$))[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise Error(
-            f"{quoted(name)} cannot name a database; wanted up to 100 letters, digits and . _ - "
-            "(first no sign, and no name that Windows keeps for itself)"
-        )
-    return name
-
-
-def _safe(stem: str) -> str:
-    """A file's stem as a database's name."""
-    return _valid(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-")[:100] or "model")
 
 
 def _same(facts: dict[str, str], fact: str, wanted: str, what: str) -> None:

@@ -1,0 +1,154 @@
+"""The files of a workbench: which names are there, and what their headers say."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genome import db, sources
+from genome.db.connect import schema_version
+from genome.envelope import Database, Envelope, Roles, assign
+from genome.errors import Error, NotFoundError, quoted
+from genome.workbench.naming import valid
+
+if TYPE_CHECKING:
+    from genome.db.templates import Template
+
+GENOME = "nsm65"
+"""The genome database of the default workbench; it is built from others, not pulled."""
+
+
+class Files:
+    """The databases in a folder: `<folder>/<name>.db`. Each is read when it is asked for; none is kept open.
+
+    Args:
+        folder: of the workbench; need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """The names of the databases, damaged ones too, in alphabetical order."""
+        if not self.folder.is_dir():
+            return []
+        with os.scandir(self.folder) as entries:
+            return sorted(e.name[:-3] for e in entries if re.fullmatch(r"[^.].*\.db", e.name) and e.is_file())
+
+    def _has(self, name: str) -> bool:
+        if Path(name).name != name or name.startswith(".") or not (self.folder / f"{name}.db").is_file():
+            return False
+        return (
+            sys.platform == "linux" or name in self.names()
+        )  # elsewhere a file answers to names in other case too
+
+    def path(self, name: str) -> Path:
+        """The file of a database.
+
+        Raises:
+            NotFoundError: no database has that name; the text lists those that are there.
+        """
+        if not self._has(name):
+            raise NotFoundError(
+                f"no database is called {quoted(name)} in {self.folder}; {self.what_is_there(name)}"
+            )
+        return self.folder / f"{name}.db"
+
+    def database(self, name: str) -> Database:
+        """A database with what its header says now.
+
+        Raises:
+            NotFoundError, DamagedError: no database has that name, or it cannot be read.
+        """
+        return Database.read(name, self.path(name))
+
+    def readable(self, *kinds: str) -> Iterator[Database]:
+        """The databases of some kinds; damaged files, which some other name may be about, are passed over."""
+        for name in self.names():
+            try:
+                database = self.database(name)
+            except Error:
+                continue
+            if database.kind in kinds:
+                yield database
+
+    def facts(self, name: str) -> dict[str, str] | None:
+        """What the header of a database says; None if none is there, or one that can only be built again.
+
+        Raises:
+            Error: a file in the way that is not this program's, or comes from a newer one.
+        """
+        if not self._has(name):
+            return None
+        path = self.path(name)
+        try:
+            return {**db.header(path), "name": name}
+        except Error:
+            version = schema_version(path)
+            if version is None or version > max(db.SCHEMA_VERSION.values()):
+                raise
+            return None
+
+    def free(self, name: str, what: str) -> str:
+        """A name that a database made from a source or a file may have.
+
+        Raises:
+            Error: no database can have it, or it is kept for others, or differs only in case from another's.
+        """
+        valid(name)
+        if what == GENOME:
+            raise Error(f"{GENOME} is built from other databases, not pulled: `genome lab --build-only` does it")
+        if name != what and name.casefold() in {GENOME, *sources.names()}:
+            raise Error(f"the name {name} is kept for Token Genome's own; choose another name with --name")
+        if twins := [other for other in self.names() if other != name and other.casefold() == name.casefold()]:
+            raise Error(
+                f"{name} differs from the database {twins[0]} only in case; choose another name with --name"
+            )
+        return name
+
+    def what_is_there(self, wanted: str) -> str:
+        """The second half of a sentence that says what is missing, with what makes it."""
+        there = f"there are {', '.join(self.names())}" if self.names() else "it is empty"
+        if wanted in pullable():
+            return f"{there}; `genome pull {wanted}` makes it"
+        if wanted == GENOME or not self.names():
+            return f"{there}; `genome lab --build-only` builds the default ones"
+        return there
+
+
+class Library:
+    """What an envelope asks of its workbench.
+
+    Args:
+        files: of the workbench.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def find(self, name: str) -> Database:
+        """The database of a name."""
+        return self._files.database(name)
+
+    def roles(self, databases: Sequence[Database], keep_genome: bool = True) -> Roles:
+        """Gives databases their roles."""
+        return assign(databases, self._files.readable("genome", "model"), keep_genome=keep_genome)
+
+    def save(self, name: str, envelope: Envelope) -> None:
+        """Keeps an envelope under a name."""
+        from genome.envelope.saved import save
+
+        save(self._files.folder, name, envelope.roles.databases, envelope.journal.activity)
+
+    def template(self, name: str) -> "Template":
+        """The query template of a name."""
+        from genome.workbench.templates import find
+
+        return find(self._files.folder, name)
+
+
+def pullable() -> list[str]:
+    """The named sources that become databases."""
+    return sources.names(*db.KINDS)

@@ -229,20 +229,20 @@ def _coarser(sums: dict[_Key, tuple[int, int]]) -> dict[_Key, tuple[int, int]]:
 
     What then is left has at most a few sums for each object of each database.
     """
-
-    def thing(key: _Key) -> _Key:
-        return key._replace(row=None, rows=None)
-
+    things = [(key.activity, key.step, key.database, key.object, key.source) for key in sums]
     left, rowless = len(sums), set()
-    for group, size in Counter(map(thing, sums)).most_common():
+    for thing, size in Counter(things).most_common():
         if left <= MOST_SUMS // 2:
             break
-        rowless.add(group)
+        rowless.add(thing)
         left -= size - 1
     told: dict[_Key, tuple[int, int]] = {}
-    for key, (times, size) in sums.items():
-        new = thing(key) if thing(key) in rowless else key
-        _sum(told, new if left <= MOST_SUMS // 2 else new._replace(activity=None), times, size)
+    for thing, (key, (times, size)) in zip(things, sums.items(), strict=True):
+        if thing in rowless:
+            key = key._replace(row=None, rows=None)
+        if left > MOST_SUMS // 2:
+            key = key._replace(activity=None)
+        _sum(told, key, times, size)
     return told
 
 

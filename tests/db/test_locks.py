@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import apsw
@@ -242,6 +242,70 @@ def test_a_reader_of_a_replaced_file_does_not_wait_for_ever(model: Path, make_mo
             pytest.raises(Error, match="is in use by another process"),
         ):
             piece(reader)
+
+
+def watch(pipe, path: Path, until: float) -> None:
+    """Reads whole states: every token and the mark beside them, which a change writes together."""
+    said: list[object] = []
+    states = 0
+    try:
+        with opened(path) as db:
+            pipe.send("ready")
+            while time.time() < until:
+                with snapshot(db):
+                    seen = {str(mark) for (mark,) in db.execute("SELECT value FROM meta WHERE key = 'licence'")}
+                    seen |= {str(mark) for (mark,) in db.execute("SELECT DISTINCT piece FROM token")}
+                    seen |= {bytes(data[:8]).decode() for (data,) in db.execute("SELECT data FROM block")}
+                if len(seen) != 1:
+                    said.append(seen)
+                if header(path)["kind"] != "model":
+                    said.append("header")
+                states += 1
+    except BaseException as error:  # told to the test
+        said.append(repr(error))
+    pipe.send((states, said[:2]))
+
+
+def change(db: apsw.Connection, number: int) -> None:
+    mark = f"{number:08}"
+    db.execute("UPDATE token SET piece = ?", (mark,))
+    db.execute("UPDATE block SET data = CAST(? || printf('%.*c', length(data) - 8, 'x') AS BLOB)", (mark,))
+    db.execute("UPDATE meta SET value = ? WHERE key = 'licence'", (mark,))
+
+
+def test_eight_readers_see_whole_states_while_a_writer_changes_and_is_killed(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(waits, "READ_WAIT_S", 30)
+    monkeypatch.setattr(waits, "WRITE_WAIT_S", 30)
+    with writing(model) as db:
+        change(db, 0)
+    until = time.time() + 5
+    with ExitStack() as stack:
+        pipes = []
+        for _ in range(8):
+            mine, its = FORK.Pipe()
+            child = FORK.Process(target=watch, args=(its, model, until))
+            child.start()
+            stack.callback(child.join)
+            stack.callback(child.kill)
+            pipes.append(mine)
+        assert [pipe.recv() for pipe in pipes] == ["ready"] * 8
+        number = 0
+        while time.time() < until - 0.5:
+            number += 1
+            if number % 5 == 0:
+                with process(hold, model) as child:
+                    os.kill(child.pid or 0, signal.SIGKILL)
+            with writing(model) as db:
+                change(db, number)
+        seen = [pipe.recv() for pipe in pipes]
+    assert [said for _, said in seen] == [[]] * 8
+    assert all(states for states, _ in seen)
+    assert number > 5
+    with opened(model) as db:
+        assert piece(db) == f"{number:08}"
+    assert os.listdir(model.parent) == ["m.db"]
 
 
 def meta_source(db: apsw.Connection) -> str:

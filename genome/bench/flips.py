@@ -11,6 +11,7 @@ import apsw
 from genome import db
 from genome.bench.child import tell
 from genome.db.connect import meta, opened
+from genome.db.layout import plain as without_comments
 from genome.errors import Error
 from genome.model import Tokenizer, queries
 from genome.model.weights import Weights
@@ -73,8 +74,9 @@ def _content(path: Path) -> str:
         )
         try:
             sha.update(repr((plain.pragma("application_id"), plain.pragma("user_version"))).encode())
-            schema = plain.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid").get
-            sha.update(repr(schema).encode("utf-8", "surrogatepass"))
+            for *names, sql in plain.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid"):
+                told = repr((names, without_comments(sql or "")))  # a comment says nothing to SQLite
+                sha.update(told.encode("utf-8", "surrogatepass"))
             for (table,) in plain.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"):
                 for row in plain.execute(f'SELECT * FROM "{table}" NOT INDEXED'):
                     sha.update(repr(row).encode("utf-8", "surrogatepass"))

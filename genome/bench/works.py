@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -87,3 +88,178 @@ def _block_rows(db: apsw.Connection, work: Callable[[], object]) -> int:
     finally:
         db.row_trace = None
     return seen
+
+
+def pull(home: str, file: str, name: str) -> None:
+    """A file becomes a database of a workbench."""
+    from genome.workbench import Workbench
+
+    Workbench(home).pull(file, name)
+
+
+def export(home: str, name: str, file: str) -> None:
+    """A database of a workbench becomes the file that it came from."""
+    from genome.workbench import Workbench
+
+    Workbench(home).export(name, file, force=True)
+
+
+def one_row(model: str, folder: str, times: int) -> dict[str, Any]:
+    """One row of the embedding changes: as a delta laid over the model, then in place, then back.
+
+    Args:
+        model: a model that may be written to; afterwards it has the rows that it had.
+        folder: for the deltas.
+        times: how often, with another row each time.
+
+    Returns:
+        delta_bytes (the largest file), create_s, overlay_s (open the delta, read the row), apply_s, undo_s
+        (medians), pages (the most that differ in the file while the delta is applied), pages_after (that differ
+        after the first undo), page_count, as_before (whether the rows afterwards are those before).
+    """
+    path, rounds = (
+        Path(model),
+        [_one_row(Path(model), Path(folder) / f"row{number}.db", number) for number in range(times)],
+    )
+    told = {name: max(one[name] for one in rounds) for name in ("delta_bytes", "pages")}
+    told |= {"pages_after": rounds[0]["pages_after"], "page_count": len(_pages(path))}
+    told["as_before"] = all(one["as_before"] for one in rounds)
+    return told | {name: median(one[name] for one in rounds) for name in rounds[0] if name.endswith("_s")}
+
+
+def _one_row(path: Path, delta: Path, number: int) -> dict[str, Any]:
+    """One round of `one_row`."""
+    import numpy as np
+
+    from genome.db.connect import opened
+    from genome.model.deltas import create
+    from genome.model.inplace import apply_delta, undo
+    from genome.model.weights import EmbeddingRows, Weights
+
+    told: dict[str, Any] = {}
+    pages = _pages(path)
+    with opened(path, "model") as base:
+        weights = Weights(base)
+        tensor = EmbeddingRows(weights).tensor
+        row = number * 997 % tensor.row_count
+        before = weights.read(tensor, row, 1)
+        changed = before ^ np.uint8(1)
+        told["create_s"] = _timed(lambda: create(base, {tensor.name: ([row], changed)}, delta))
+
+        def overlay() -> None:
+            with opened(delta, "delta") as change:
+                assert (Weights(base, deltas=[change]).read(tensor, row, 1) == changed).all()
+
+        told["overlay_s"] = _timed(overlay)
+    told["delta_bytes"] = delta.stat().st_size
+    with opened(delta, "delta") as change:
+        told["apply_s"] = _timed(lambda: apply_delta(path, change))
+    told["pages"] = _different(pages, _pages(path))
+    told["undo_s"] = _timed(lambda: undo(path))
+    told["pages_after"] = _different(pages, _pages(path))
+    with opened(path, "model") as base:
+        told["as_before"] = bool((Weights(base).read(tensor, row, 1) == before).all())
+    return told
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _pages(path: Path, size: int = 16384) -> list[int]:
+    """A number for what each page of a file holds."""
+    with path.open("rb") as file:
+        return [hash(page) for page in iter(lambda: file.read(size), b"")]
+
+
+def _different(one: list[int], other: list[int]) -> int:
+    return sum(a != b for a, b in zip(one, other, strict=False)) + abs(len(one) - len(other))
+
+
+def swap(home: str, first: str, second: str, tokens: int, times: int) -> dict[str, Any]:
+    """A model is swapped for another one while the first one generates, token after token.
+
+    Returns:
+        pause_s: the most that the step with the swap took longer than the median step; swap_s: the call's median;
+        step_s: the median step; equal: whether each generation gave the tokens that it gives undisturbed, and the
+        next one those of the new model.
+    """
+    from genome.workbench import Workbench
+
+    pauses, swaps, steps, equal = [], [], [], True
+    with Workbench(home).envelope(first) as envelope:
+        prompt = "The mother of all models"
+        alone = {}
+        for name in (first, second):
+            envelope.swap(name)
+            alone[name] = [step.token for step in envelope.generate(prompt, max_tokens=tokens, past_end=True)]
+        for number in range(times):
+            now, new = (second, first) if number % 2 == 0 else (first, second)
+            found, gaps, at = [], [], 0.0
+            last = time.perf_counter()
+            for step in envelope.generate(prompt, max_tokens=tokens, past_end=True):
+                gaps.append(time.perf_counter() - last)
+                last = time.perf_counter()
+                found.append(step.token)
+                if len(found) == tokens // 2:
+                    at = _timed(lambda name=new: envelope.swap(name))
+            usual = median(gaps[1:])
+            steps.append(usual)
+            swaps.append(at)
+            pauses.append(max(0.0, gaps[tokens // 2] - usual))
+            equal &= found == alone[now]
+            then = [step.token for step in envelope.generate(prompt, max_tokens=8, past_end=True)]
+            equal &= then == alone[new][:8]
+    return {"pause_s": max(pauses), "swap_s": median(swaps), "step_s": median(steps), "equal": equal}
+
+
+def thousand(home: str) -> dict[str, Any]:
+    """A workbench's catalogue, then each database opened and asked: seconds, databases, files open at once."""
+    import polars
+
+    from genome.workbench import Workbench
+
+    assert polars
+    bench, count, most = Workbench(home), 0, 0
+    started = time.perf_counter()
+    names = bench.databases()["name"].to_list()
+    with ExitStack() as stack:
+        for name in names:
+            envelope = stack.enter_context(bench.envelope(name))
+            count += bool(envelope.tokenizer)
+            if count % 100 == 0:
+                most = max(most, _open_files(bench.folder))
+        took = time.perf_counter() - started
+    return {"seconds": took, "databases": count, "open": most}
+
+
+def _open_files(folder: Path) -> int:
+    """How many files of a folder this process has open, where the system says so."""
+    handles = Path("/proc/self/fd")
+    if not handles.is_dir():
+        return 0
+    found = 0
+    for handle in handles.iterdir():
+        with suppress(OSError):
+            found += handle.readlink().is_relative_to(folder)
+    return found
+
+
+def lora(model: str, adapter: str, delta: str) -> dict[str, Any]:
+    """An adapter becomes a delta: its size in bytes, and the digest of what its tensors are above the base."""
+    from hashlib import sha256
+
+    from genome.db.connect import opened
+    from genome.model.lora import create_from_lora
+    from genome.model.weights import Weights
+
+    sha = sha256()
+    with opened(Path(model), "model") as base:
+        took = _timed(lambda: create_from_lora(base, Path(adapter), Path(delta)))
+        with opened(Path(delta), "delta") as change:
+            above = Weights(base, deltas=[change])
+            for (name,) in change.execute("SELECT tensor FROM change ORDER BY tensor"):
+                sha.update(above.read(above.tensor(str(name))).tobytes())
+    return {"delta_bytes": Path(delta).stat().st_size, "sha256": sha.hexdigest(), "seconds": took}

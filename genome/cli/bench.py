@@ -1,4 +1,4 @@
-"""The command that measures: `genome bench similarity`."""
+"""The commands that measure: `genome bench similarity`, `genome bench data`."""
 
 import argparse
 from pathlib import Path
@@ -13,18 +13,22 @@ _SETS = {"simlex999": "simlex999.txt", "wordsim353": "wordsim353.tsv"}
 def add_commands(add: Add) -> None:
     """Adds it to the parser."""
     bench = add(
-        "bench", "measure how well compositions agree with people", "genome bench similarity --draws 5 --json"
+        "bench",
+        "measure how well compositions agree with people, or what the data layer does",
+        "genome bench similarity --draws 5 --json",
     )
     bench.add_argument(
-        "area", metavar="AREA", choices=["similarity"], help="similarity: SimLex-999 and WordSim-353"
-    )
+        "area", metavar="AREA", choices=sorted(_AREAS),
+        help="similarity: SimLex-999 and WordSim-353; data: speed, memory, kills, damage, and reminis beside it",
+    )  # fmt: skip
     bench.add_argument("--pairs", metavar="FILE", action="append", default=[],
-                       help="lines of word, word, score; may be given several times")  # fmt: skip
+                       help="similarity: lines of word, word, score; may be given several times")  # fmt: skip
     bench.add_argument(
-        "--draws", metavar="N", type=count, default=20, help="random anchor sets as control, else 20"
+        "--draws", metavar="N", type=count, default=20, help="similarity: random anchor sets as control, else 20"
     )
+    bench.add_argument("--quick", action="store_true", help="data: a tenth of the kills, files, seconds")
     add_json(bench)
-    bench.set_defaults(run=_similarity)
+    bench.set_defaults(run=lambda arguments: _AREAS[arguments.area](arguments))
 
 
 def _similarity(arguments: argparse.Namespace) -> None:
@@ -45,3 +49,27 @@ def _similarity(arguments: argparse.Namespace) -> None:
         control = told["random_anchors"][name]
         rows.append((name, value, control["mean"], control["sd"], control["n"]))
     print_table(("pairs", "primitives", "random anchors", "sd", "draws"), rows)
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from genome.bench.data import measured
+
+    with bars() as progress:
+        told = measured(workbench(arguments), quick=arguments.quick, progress=progress)
+    if arguments.json:
+        print_json(told)
+        return
+    print(", ".join(f"{name} {value}" for name, value in told["machine"].items()))
+    columns = ("met", "what", "goal", "value", "unit", "peer_value", "ratio", "note")
+    print_table(columns, ([_shown(row[column]) for column in columns] for row in told["rows"]))
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+_AREAS = {"similarity": _similarity, "data": _data}

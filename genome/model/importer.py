@@ -80,7 +80,7 @@ def set_sha256(files: Iterable[tuple[str, str]]) -> str:
         >>> set_sha256([("a.gguf", "e3b0c442")]), set_sha256([("b", "1"), ("a", "2")])[:8]
         ('e3b0c442', 'f83064ff')
     """
-    told = sorted(files)
+    told = sorted((_as_text(name), sha256) for name, sha256 in files)
     if len(told) == 1:
         return told[0][1]
     lines = "".join(f"{name} {sha256}\n" for name, sha256 in told)
@@ -93,8 +93,12 @@ def most_padding_bytes(alignment: int) -> int:
 
 
 def _name(source: GGUF) -> str:
-    """The file's name as text; what is no text in it is replaced."""
-    return os.fsencode(source.path.name).decode("utf-8", "replace")
+    return _as_text(source.path.name)
+
+
+def _as_text(name: str) -> str:
+    """A file's name as a database can keep it: what is no UTF-8 in it is replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _write_metadata(db: apsw.Connection, source: GGUF) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from genome.errors import DamagedError, Error, NotFoundError
-from genome.model.gguf import GGUF, reading
-from genome.model.gguf_form import Array, TensorInfo
+from genome.model.gguf import GGUF, reading, unpacked
+from genome.model.gguf_form import Array, TensorInfo, name_bytes, packed, shown_name
 
 
 def text(value: bytes) -> bytes:
@@ -197,4 +197,38 @@ def test_missing_file_and_folder(tmp_path):
     with pytest.raises(NotFoundError, match="does not exist; wanted a GGUF file"), reading(tmp_path / "a.gguf"):
         pass
     with pytest.raises(Error, match="is not a file"), reading(tmp_path):
+        pass
+
+
+@given(st.binary(max_size=30) | st.text(max_size=10).map(str.encode))
+@example("\U0010ff7f\U0010ff80\U0010ffff".encode() + b"\xf4\x8f\xbf")
+def test_any_name_is_text_and_comes_back(raw):
+    shown = shown_name(raw)
+    assert name_bytes(shown) == raw
+    assert shown.encode().decode() == shown
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"])))
+def test_usual_names_stay(name):
+    assert shown_name(name.encode()) == name
+
+
+def test_an_array_is_spelled_in_both_orders():
+    """array[array] of one array[int16] of -2 and 258: types 9 and 3, counts of 8 bytes, then the numbers."""
+    array = Array("array", items=(Array("int16", raw=b"\xfe\xff\2\1"),))
+    little = "09000000 0100000000000000 03000000 0200000000000000 feff 0201"
+    big = "00000009 0000000000000001 00000003 0000000000000002 fffe 0102"
+    assert packed(array) == bytes.fromhex(little)
+    assert packed(array, ">") == bytes.fromhex(big)
+    assert unpacked(packed(array)) == array
+
+
+def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.gguf")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(Error, match=r"a\.gguf cannot be read \(Permission denied\); wanted a GGUF file"), reading(path):
         pass

@@ -26,7 +26,11 @@ def sqlite_errors(path: Path | str) -> Iterator[None]:
         raise Error(f"{path} is in use by another process ({_line(error)}); wait for it, or end it") from error
     except apsw.IOError as error:
         raise Error(f"{path}: the disk refused ({_line(error)}); check its space and health") from error
-    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError) as error:
+    except apsw.TooBigError as error:
+        raise Error(
+            f"{path}: a value is too large ({_line(error)}); check its source, then build it again"
+        ) from error
+    except (apsw.ConstraintError, apsw.MismatchError) as error:
         raise Error(
             f"{path}: the source does not fit a database ({_line(error)}); check it, or fetch it again"
         ) from error

@@ -248,6 +248,7 @@ def _opening(db: apsw.Connection) -> Iterator[None]:
     finally:
         db.set_progress_handler(None)
         db.limit(apsw.SQLITE_LIMIT_LENGTH, LONGEST_BYTES)
+        db.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
 
 
 def check(db: Connection, wanted: str | None) -> None:

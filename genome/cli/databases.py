@@ -7,25 +7,37 @@ from genome import sources
 from genome.cli.shared import Add, add_json, bars, print_json, print_table, workbench
 from genome.db import KINDS
 from genome.errors import DamagedError
+from genome.model.exported import FORMATS
 
 
 def add_commands(add: Add) -> None:
     """Adds them to the parser."""
     known = ", ".join(sources.names(*KINDS))
     pull = add(
-        "pull", "make a database from a named source or a GGUF file", "genome pull models/tiny.gguf --name tiny"
+        "pull",
+        "make a database from a named source, a GGUF or safetensors file, or a Hugging Face folder",
+        "genome pull models/tiny.gguf --name tiny",
     )
-    pull.add_argument("what", metavar="NAME|FILE", help=f"a named source ({known}) or a .gguf file")
-    pull.add_argument("--name", help="the database's name; else the source's, or the file's without .gguf")
+    pull.add_argument(
+        "what",
+        metavar="NAME|FILE|FOLDER",
+        help=f"a named source ({known}), a .gguf, .safetensors or .safetensors.index.json file, or a folder",
+    )
+    pull.add_argument("--name", help="the database's name; else the source's, the folder's, or the file's stem")
     add_json(pull)
     pull.set_defaults(run=_pull)
 
     export = add(
-        "export", "write the GGUF file that a model came from, byte for byte", "genome export smollm2 smollm2.gguf"
+        "export",
+        "write the files that a model came from, byte for byte, or the model in another format",
+        "genome export smollm2 smollm2.gguf",
     )
     export.add_argument("name", metavar="NAME")
-    export.add_argument("file", metavar="FILE")
-    export.add_argument("--force", action="store_true", help="replace the file if it exists")
+    export.add_argument(
+        "target", metavar="FILE|FOLDER", help="a file, or a folder where the model came from several files"
+    )
+    export.add_argument("--format", choices=FORMATS, help="the format to write; else the one that it came from")
+    export.add_argument("--force", action="store_true", help="replace the file or folder if it exists")
     add_json(export)
     export.set_defaults(run=_export)
 
@@ -58,12 +70,17 @@ def _pull(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     bench = workbench(arguments)
-    path = bench.export(arguments.name, arguments.file, force=arguments.force)
-    sha256, size = bench.info(arguments.name)["source_sha256"], path.stat().st_size
+    exported = bench.export(arguments.name, arguments.target, format=arguments.format, force=arguments.force)
+    files = [
+        {"path": str(path), "size_bytes": path.stat().st_size, "sha256": sha256} for path, sha256 in exported.files
+    ]
     if arguments.json:
-        print_json({"name": arguments.name, "path": str(path), "size_bytes": size, "sha256": sha256})
-    else:
-        print(f"{path} is written: {size} bytes, SHA-256 {sha256}, the same as its source")
+        told = {"name": arguments.name, "path": str(exported.path), "changed": exported.changed}
+        print_json({**told, "files": files})
+        return
+    said = "not the same as its source" if exported.changed else "the same as its source"
+    for file in files:
+        print(f"{file['path']} is written: {file['size_bytes']} bytes, SHA-256 {file['sha256']}, {said}")
 
 
 def _list(arguments: argparse.Namespace) -> None:

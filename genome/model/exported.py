@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+FORMATS = ("gguf", "safetensors")
+"""The formats that a model can go out in."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -16,3 +19,9 @@ class Exported:
 
     files: tuple[tuple[Path, str], ...]
     changed: bool
+
+    @property
+    def path(self) -> Path:
+        """The file, or the folder of several files."""
+        first = self.files[0][0]
+        return first if len(self.files) == 1 else first.parent

@@ -6,7 +6,7 @@ from genome.db.connect import opened
 from genome.errors import DamagedError, Error, NotFoundError, quoted
 from genome.model import queries
 from genome.model.convert import to_gguf, to_safetensors
-from genome.model.exported import Exported
+from genome.model.exported import FORMATS, Exported
 from genome.model.exporter import export_gguf
 from genome.model.gguf import reading
 from genome.model.huggingface import import_safetensors
@@ -15,8 +15,6 @@ from genome.model.huggingface_files import INDEX, SUFFIX, find_files
 from genome.model.importer import import_gguf, set_sha256, sha256_of
 from genome.model.splits import first_part, other_parts, set_name
 from genome.progress import Progress, silent
-
-FORMATS = ("gguf", "safetensors")
 
 
 def import_model(path: Path, database: Path, *, progress: Progress = silent, **facts: str) -> None:

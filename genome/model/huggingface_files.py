@@ -73,8 +73,8 @@ def _weights(folder: Path, there: Sequence[Path]) -> tuple[Path, ...]:
     for one in (usual, indexes, alone):
         if len(one) == 1 or (one is usual and one):
             return _shards(one[0]) if one[0].name.endswith(INDEX) else (one[0],)
-    what = f"{len(alone)} of them and no index" if alone else "none"
-    raise Error(f"{folder} has {what}; wanted one {SUFFIX} file, or several with their index")
+    what = f"{len(alone)} {SUFFIX} files and no index" if alone else f"no {SUFFIX} file"
+    raise Error(f"{folder} holds {what}; wanted a Hugging Face folder with one, or with several and their index")
 
 
 def _shards(index: Path) -> tuple[Path, ...]:

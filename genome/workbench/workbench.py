@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from genome.db.templates import Template
+    from genome.model import Exported
 
 MODEL, LEXICONS = "smollm2", ("wordnet", "webster")
 """What the default workbench builds its genome database from."""
@@ -144,11 +145,12 @@ class Workbench:
     # What makes databases
 
     def pull(self, what: str | Path, name: str | None = None, progress: Progress | None = None) -> Path:
-        """Makes a database from a named source, or from a GGUF file of the user's own.
+        """Makes a database from a named source, or from a model of the user's own.
 
         Args:
-            what: `smollm2`, `wordnet`, `webster`, or a file; a named source comes first (`./wordnet` is a file).
-            name: of the database; None takes the source's, or the file's without its suffix.
+            what: `smollm2`, `wordnet`, `webster`; or a GGUF file, a safetensors file or index, a Hugging Face
+                folder. A named source comes first (`./wordnet` is a file).
+            name: of the database; None takes the source's, the folder's, or the file's without its suffix.
             progress: told bytes, tensors, words.
 
         Returns:
@@ -162,32 +164,45 @@ class Workbench:
         with self._progress(progress) as told:
             if str(what) in sources.names():
                 return self._pull_named(str(what), self._files.free(name or str(what), str(what)), told)
-            path = Path(what).expanduser()
-            return self._pull_file(path, self._files.free(name or safe(path.stem), str(what)), told)
+            from genome.model.formats import default_name
 
-    def export(self, name: str, file: Path | str, *, force: bool = False, progress: Progress | None = None) -> Path:
-        """Writes the file that a model came from, byte for byte.
+            path = Path(what).expanduser()
+            return self._pull_file(path, self._files.free(name or safe(default_name(path)), str(what)), told)
+
+    def export(
+        self,
+        name: str,
+        target: Path | str,
+        *,
+        format: str | None = None,  # noqa: A002 (the word that people type)
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> "Exported":
+        """Writes the files that a model came from, byte for byte, or the model in another format.
 
         Args:
             name: of a model database.
-            file: to write; it appears whole, and only if its SHA-256 is the source's.
-            force: replace a file that is there.
+            target: the file to write, or the folder where there are several; it appears whole, and in the source's
+                own format only if each SHA-256 is the source's.
+            format: `gguf` or `safetensors` (a Hugging Face folder); None takes the source's.
+            force: replace what has that name.
             progress: told bytes.
 
         Returns:
-            The file.
+            The files with their SHA-256, and whether they differ from the source's.
 
         Raises:
             NotFoundError: no database has that name, or no folder is there to write into.
-            DamagedError: the database does not hold the file's bytes any more.
-            Error: the database is no model, the file exists, or the disk is full or refuses.
+            DamagedError: the database does not hold the source's bytes any more.
+            Error: the database is no model, or one that the format cannot hold; the name is taken, or the disk is
+                full or refuses.
         """
-        from genome.model import export_gguf
+        from genome.model import export_model
 
-        path = Path(file).expanduser()
         with self._progress(progress) as told:
-            export_gguf(self.path(name), path, force=force, progress=told)
-        return path
+            return export_model(
+                self.path(name), Path(target).expanduser(), format=format, force=force, progress=told
+            )
 
     def build_default(self, progress: Progress | None = None) -> list[str]:
         """Builds what the default workbench lacks, a database at a time, and gives the names of those built.
@@ -329,15 +344,13 @@ class Workbench:
         if not file.exists():
             wanted = ", ".join(pullable())
             raise NotFoundError(f"{file} is neither a file nor a named source ({wanted}); check the spelling")
-        if not file.is_file():
-            raise Error(f"{file} is not a file; wanted a GGUF file or a named source ({', '.join(pullable())})")
-        from genome.model.importer import import_gguf, sha256_of
+        from genome.model import import_model, source_sha256
 
         path = self.folder / f"{name}.db"
         if (facts := self._files.facts(name)) is not None:
-            _same(facts, "source_sha256", sha256_of(file), str(file))
+            _same(facts, "source_sha256", source_sha256(file), str(file))
             return path
-        import_gguf(file, path, progress=progress, source=file.name)
+        import_model(file, path, progress=progress, source=file.resolve().name)
         return path
 
     def _build_genome(self, parts: list[Database], progress: Progress) -> None:

@@ -30,12 +30,16 @@ def test_in_and_out(pulled, capsys):
     )
     assert main(["export", "tiny", str(pulled / "a.gguf"), "--force", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told == {"name": "tiny", "path": str(pulled / "a.gguf"), "size_bytes": 24, "sha256": sha256}
+    path = str(pulled / "a.gguf")
+    assert told == {
+        "name": "tiny", "path": path, "changed": False,
+        "files": [{"path": path, "size_bytes": 24, "sha256": sha256}],
+    }  # fmt: skip
     assert (pulled / "a.gguf").read_bytes() == CONTENT
 
 
 def test_from_python(pulled, home):
-    assert Workbench(home).export("tiny", str(pulled / "a.gguf")) == pulled / "a.gguf"
+    assert Workbench(home).export("tiny", str(pulled / "a.gguf")).path == pulled / "a.gguf"
     assert (pulled / "a.gguf").read_bytes() == CONTENT
 
 

@@ -166,7 +166,7 @@ def test_a_text_file_called_gguf(home, tmp_path, refused):
 
 
 def test_a_folder_and_a_file_that_is_not_there(home, tmp_path, refused):
-    assert "not a file" in refused("pull", tmp_path)
+    assert "holds no .safetensors file; wanted a Hugging Face folder" in refused("pull", tmp_path)
     assert "neither a file nor a named source" in refused("pull", tmp_path / "no.gguf")
 
 

@@ -2,19 +2,16 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import apsw
 import numpy as np
 
 from genome.db.build import PAGE_BYTES, building
-from genome.db.patches import Patch, between
 from genome.errors import Error, quoted
-from genome.model.dtypes import element_bytes
-from genome.model.queries import TensorRow
+from genome.model.differing import Line, some, whole
 from genome.model.stored import stored
 from genome.model.weights import Weights
 from genome.progress import Progress, silent
@@ -32,13 +29,6 @@ _SQL = {
     "patch": "INSERT INTO patch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "factor": "INSERT INTO factor VALUES (?, ?, ?, ?, ?, ?, ?)",
 }
-
-
-class Line(NamedTuple):
-    """A row of one of the delta's tables."""
-
-    table: str
-    values: tuple
 
 
 def create(
@@ -157,8 +147,8 @@ def _between_models(weights: Weights, other: Weights, name: str, progress: Progr
     numbers, total, done = iter(range(len(rows))), sum(row.size_bytes for row in rows), 0
     for row in rows:
         after = others[row.name]
-        yield from _tensor(
-            weights, row, after, numbers, lambda at, old, after=after: other.read(after, at, len(old))
+        yield from whole(
+            weights, row, after, numbers, lambda first, count, after=after: other.read(after, first, count)
         )
         done += row.size_bytes
         progress(f"{name}: compare", done, total)
@@ -170,10 +160,10 @@ def _of_arrays(weights: Weights, changed: Arrays, name: str, progress: Progress)
     for done, row in enumerate(sorted(given), 1):
         array = given[row]
         if isinstance(array, tuple):
-            yield from _lines(row, row, numbers, _some(weights, row, *array))
+            yield from some(weights, row, numbers, *array)
         else:
             new = stored(array, row)
-            yield from _tensor(weights, row, row, numbers, lambda at, old, new=new: new[at : at + len(old)])
+            yield from whole(weights, row, row, numbers, lambda first, count, new=new: new[first : first + count])
         progress(f"{name}: compare", done, len(given))
 
 
@@ -187,48 +177,7 @@ def _of_stack(below: Weights, above: Weights, name: str, progress: Progress) -> 
             yield from (Line(*line) for line in changing[0].rows_of(row.name, number))
         else:
             after = above.tensor(row.name)
-            yield from _tensor(
-                below, row, after, numbers, lambda at, old, after=after: above.read(after, at, len(old))
+            yield from whole(
+                below, row, after, numbers, lambda first, count, after=after: above.read(after, first, count)
             )
         progress(f"{name}: merge", done, len(rows))
-
-
-def _tensor(
-    weights: Weights, row: TensorRow, after: TensorRow, numbers: Iterator[int],
-    changed: Callable[[int, np.ndarray], np.ndarray],
-) -> Iterator[Line]:  # fmt: skip
-    """What differs in a tensor, block by block of the base."""
-    size = element_bytes(after.dtype, after.row_bytes)
-    patches = (
-        between(old if after.dtype == row.dtype else None, changed(at, old), at, size)
-        for at, old in weights.blocks(row)
-    )
-    return _lines(row, after, numbers, (patch for patch in patches if patch is not None))
-
-
-def _some(weights: Weights, row: TensorRow, which: Sequence[int], array: np.ndarray) -> Iterator[Patch]:
-    """What differs in some rows of a tensor; only their blocks are read."""
-    new = stored(array, row, len(which))
-    order = np.argsort(np.asarray(which, np.int64), kind="stable")
-    wanted = np.asarray(which, np.int64)[order]
-    if len(wanted) and (np.diff(wanted) == 0).any():
-        raise Error(f"{row.name}: row {wanted[:-1][np.diff(wanted) == 0][0]} is given twice; wanted each row once")
-    size, at = element_bytes(row.dtype, row.row_bytes), 0
-    while at < len(wanted):
-        weights.check_rows(row, int(wanted[at]), 1)
-        first, old = next(iter(weights.blocks(row, int(wanted[at]), 1)))
-        end = int(np.searchsorted(wanted, first + len(old)))
-        block = old.copy()
-        block[wanted[at:end] - first] = new[order[at:end]]
-        if (patch := between(old, block, first, size)) is not None:
-            yield patch
-        at = end
-
-
-def _lines(row: TensorRow, after: TensorRow, numbers: Iterator[int], patches: Iterator[Patch]) -> Iterator[Line]:
-    """A change and its patches; nothing without patches."""
-    first = next(patches, None)
-    if first is not None:
-        number = next(numbers)
-        yield Line("change", (number, row.name, after.dtype, row.row_count, after.row_bytes, None))
-        yield from (Line("patch", (number, *patch)) for patch in chain([first], patches))

@@ -127,6 +127,26 @@ def test_the_difference_of_two_models(tmp_path, tiny, base, opening):
     assert everything(Weights(base, deltas=[delta])) == everything(Weights(other))
 
 
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_a_change_of_low_rank_is_found(tmp_path, tiny, opening, dtype):
+    """Rank 2 over 256 x 256: factors take 2 * 512 numbers of 4 bytes, the change itself 65,536 numbers."""
+    random = np.random.default_rng(65)
+    old, product = random.normal(size=(256, 256)), random.normal(size=(256, 2)) @ random.normal(size=(2, 256))
+    for name, values in (("old", old), ("new", old + 0.1 * product)):
+        weights = {EMBEDDING: values.astype(np.float32)}
+        tiny_gguf = tiny.write(tmp_path / f"{name}.gguf", weights=weights, dtypes={EMBEDDING: dtype})
+        import_gguf(tiny_gguf, tmp_path / f"{name}.db")
+    base, other = opening(tmp_path / "old.db"), opening(tmp_path / "new.db")
+    create(base, other, tmp_path / "d.db")
+    delta = opening(tmp_path / "d.db")
+    assert rows(delta, "SELECT DISTINCT encoding FROM patch") == [("low_rank",)]
+    assert rows(delta, "SELECT name, row_count, column_count FROM factor") == [("A", 2, 256), ("B", 256, 2)]
+    stored = rows(delta, "SELECT sum(length(data)) FROM (SELECT data FROM patch UNION ALL SELECT data FROM factor)")
+    assert stored[0][0] < 0.5 * Weights(base).tensor(EMBEDDING).size_bytes
+    assert everything(Weights(base, deltas=[delta])) == everything(Weights(other))
+    assert verify(tmp_path / "d.db") == []
+
+
 def flips(name: str, count: int) -> st.SearchStrategy[tuple[str, list[int], int]]:
     """A tensor, some of its rows, and what all their bytes are XORed with: twice the same leads back."""
     chosen = st.lists(st.integers(0, count - 1), min_size=1, max_size=8, unique=True)

@@ -46,7 +46,6 @@ def export_gguf(database: Path, target: Path, *, force: bool = False, progress: 
             is full or refuses.
     """
     with opened(database, "model") as db, snapshot(db):
-        db.pragma("mmap_size", 0)  # mapped pages would count as this process's memory, up to the whole model
         with spelling(database):
             files = parts(db)
         _check(database, files)

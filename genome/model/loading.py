@@ -27,7 +27,6 @@ def load(weights: Weights, shape: Shape) -> Params:
             params[role] = _vectors(stacked)[0]
         else:
             params["layers"][role] = _vectors(stacked) if role.endswith("norm") else _placed(stacked)
-    weights.release()
     return params
 
 

@@ -193,12 +193,6 @@ class Weights:
                     f"{self._db.filename}: rows from {wanted or first} on are missing; build it again"
                 )
 
-    def release(self) -> None:
-        """Gives SQLite's map of the file back, which counts as memory of this process, until the next read."""
-        size = self._db.pragma("mmap_size")
-        self._db.pragma("mmap_size", 0)
-        self._db.pragma("mmap_size", size)
-
     def _steadily(self, read: Callable[[], T]) -> T:
         """What is read in one state of the database: again, where it changed and came back meanwhile."""
         while True:

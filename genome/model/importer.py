@@ -44,7 +44,9 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
     with reading(first_part(gguf)) as first:
         parts = [first, *other_parts(first, gguf)]
         digests = {_name(part): sha256_of(part.path) for part in parts}
-        told = {"source": first.path.name, "licence": first.text("general.license"), **facts}
+        told = {"source": gguf.name, "licence": first.text("general.license"), **facts}
+        if told["source"] == gguf.name:
+            told["source"] = _name(first)  # the same for a set, whichever part of it was given
         told |= {"source_sha256": set_sha256(digests.items())}
         told |= {"architecture": first.text("general.architecture", "unknown")}
         with building(database, "model", **told) as db:

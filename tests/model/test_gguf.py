@@ -230,5 +230,5 @@ def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(Error, match=r"a\.gguf cannot be read \(Permission denied\); wanted a GGUF file"), reading(path):
+    with pytest.raises(Error, match=r"a\.gguf cannot be read \(Permission denied\); wanted"), reading(path):
         pass

@@ -1,6 +1,7 @@
 """Models of several GGUF files: whichever part is named, all are found, and only those of the same set."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from genome.db.connect import opened
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import import_gguf, queries
 from genome.model.exporter import export_gguf
+from genome.model.formats import source_sha256
 
 NAMES = [f"big-{number:05}-of-00003.gguf" for number in (1, 2, 3)]
 
@@ -33,7 +35,7 @@ def parts(tmp_path) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_any_part_stands_for_the_set(parts, tmp_path, name):
     told = []
-    import_gguf(parts / name, tmp_path / "big.db", progress=lambda *a: told.append(a))
+    import_gguf(parts / name, tmp_path / "big.db", progress=lambda *a: told.append(a), source=name)
     digests = [hashlib.sha256((parts / n).read_bytes()).hexdigest() for n in NAMES]
     lines = "".join(f"{n} {sha}\n" for n, sha in zip(NAMES, digests, strict=True))
     facts = header(tmp_path / "big.db")
@@ -181,3 +183,16 @@ def test_a_set_that_gguf_split_would_write(tiny, tmp_path):
     assert {n: (tmp_path / "out" / n).read_bytes() for n in names} == {
         n: (tmp_path / n).read_bytes() for n in names
     }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no names that are not text")
+def test_names_that_are_not_text(tmp_path):
+    raw = os.fsencode(tmp_path)
+    for name, content in split(LITTLE, (1, 1), name="b").items():
+        with open(raw + b"/\xff" + name.encode(), "wb") as file:
+            file.write(content)
+    first = Path(os.fsdecode(raw + b"/\xffb-00001-of-00002.gguf"))
+    import_gguf(first, tmp_path / "b.db")
+    assert header(tmp_path / "b.db")["source_sha256"] == source_sha256(first)
+    told = export_gguf(tmp_path / "b.db", tmp_path / "out")
+    assert [path.name for path, _ in told.files] == ["\ufffdb-00001-of-00002.gguf", "\ufffdb-00002-of-00002.gguf"]

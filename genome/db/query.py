@@ -193,8 +193,6 @@ def _run(db: apsw.Connection, template: Template, values: dict[str, Value], most
                 )
     except apsw.ExecTraceAbort:
         pass
-    if not looked_at:
-        raise Error(f"{template.file} holds no SELECT below its header; write one")
     columns = tuple(name for name, _ in looked_at)
     if twice := [name for name in columns if columns.count(name) > 1]:
         raise Error(f"{template.name}: two columns are called {twice[0]}; name one of them with AS")
@@ -207,8 +205,6 @@ def _check_statement(template: Template, cursor: apsw.Cursor, sql: str) -> None:
         raise Error(f"{template.name} is not one SELECT; a template holds one, and nothing else")
     used = set(cursor.bindings_names)
     known = {p.name for p in template.parameters}
-    if None in used:
-        raise Error(f"{template.name}: values have names in a template (:limit), not ?; give each one a name")
     if lost := sorted(name for name in used - known if name):
         raise Error(
             f"{template.name}: the SQL uses :{lost[0]}, which the header does not declare; add a line for it"
@@ -234,8 +230,8 @@ def _one_line(db: apsw.Connection, template: Template, guard: Guard) -> Iterator
         yield
     except apsw.InterruptError as error:
         raise Error(f"{name}: {guard.reason or 'was interrupted'}") from error
-    except apsw.AuthError as error:
-        raise Error(f"{name}: {guard.refused or error}; a template can only read its roles' databases") from error
+    except apsw.BindingsError as error:
+        raise Error(f"{name}: values have names in a template (:limit), not ?; give each one a name") from error
     except apsw.TooBigError as error:
         most = LIMITS[apsw.SQLITE_LIMIT_LENGTH] >> 10
         raise Error(f"{name}: a text or blob is longer than {most} KiB; ask for less of it") from error
@@ -249,7 +245,9 @@ def _one_line(db: apsw.Connection, template: Template, guard: Guard) -> Iterator
         raise Error(f"{name}: a column holds text that is not UTF-8; show it with hex(…) or text(…)") from error
     except apsw.NoMemError as error:
         raise Error(f"{name}: no memory left; narrow the query, or close other programs") from error
-    except apsw.SQLError as error:
+    except (apsw.SQLError, apsw.AuthError) as error:
+        if guard.refused:
+            raise Error(f"{name}: {guard.refused}; a template can only read its roles' tables") from error
         raise _sql_error(db, template, str(error)) from error
     except apsw.Error as error:
         raise Error(f"{name}: SQLite says: {' '.join(str(error).split())}") from error
@@ -258,7 +256,7 @@ def _one_line(db: apsw.Connection, template: Template, guard: Guard) -> Iterator
 def _sql_error(db: apsw.Connection, template: Template, said: str) -> Error:
     """What SQLite says of wrong SQL, with the names that are there and spelled alike."""
     said = " ".join(said.split())
-    found = re.fullmatch(r"no such (table|column|function): (.+)", said)
+    found = re.fullmatch(r'no such (table|column|function): "?(.+?)"?(?: - should this .*)?', said)
     if found is None:
         return Error(f"{template.name}: {said}; correct {template.file}")
     what, name = found.groups()

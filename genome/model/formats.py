@@ -97,6 +97,10 @@ def export_model(
     if not files:
         raise DamagedError(f"{database} is damaged: it names no file; `genome pull` builds it again")
     source = files[0].format
+    if source not in FORMATS:
+        raise DamagedError(
+            f"{database} is damaged: it came from a {quoted(source)} file; `genome pull` builds it again"
+        )
     if format is None or format == source:
         write = export_gguf if source == "gguf" else export_safetensors
     else:

@@ -12,8 +12,11 @@ from genome.envelope.roles import Database, Roles
 from genome.errors import Error, NotFoundError
 
 if TYPE_CHECKING:
+    from threading import Event
+
     import polars as pl
 
+    from genome.db.templates import Template
     from genome.decompose import Decomposition
     from genome.model import Step, Tokenizer
     from genome.model.tensors import TensorView
@@ -32,6 +35,10 @@ class Library(Protocol):
 
     def save(self, name: str, envelope: "Envelope") -> None:
         """Keeps an envelope under a name."""
+        ...
+
+    def template(self, name: str) -> "Template":
+        """The query template of a name."""
         ...
 
 
@@ -362,6 +369,45 @@ class Envelope:
         return self._open.tokenizer()
 
     # What is open
+
+    def query(
+        self,
+        template: str,
+        /,
+        *,
+        other: str | None = None,
+        seconds: float = 10.0,
+        cancel: "Event | None" = None,
+        **values: object,
+    ) -> "pl.DataFrame":
+        """What a query template answers: a named SELECT on this envelope's databases that can write nothing.
+
+        `Workbench.templates()` lists them with the values that they take. Ctrl-C, or a notebook's stop button, ends
+        a query that takes long.
+
+        Args:
+            template: its name.
+            other: the second database of a template that compares two.
+            seconds: the time limit.
+            cancel: ends the query when another thread sets it.
+            values: what the template takes, by name.
+
+        Returns:
+            the template's columns; bytes as Binary.
+
+        Raises:
+            NotFoundError: no such template or database, or the SQL names a table or column that is not there.
+            Error: a value is missing or wrong, a role that the template asks for is empty, the query took too long
+                or too much memory, was cancelled, or tried more than reading.
+
+        Example:
+            `env.query("tokens_by_prefix", prefix=" moth", limit=5)`
+        """
+        from genome.envelope.asking import ask
+
+        found = self._library.template(template)
+        with_other = None if other is None else self._library.find(other)
+        return ask(found, values, self._open.roles, self.journal, other=with_other, seconds=seconds, cancel=cancel)
 
     def lexicons(self) -> list[tuple[str, apsw.Connection]]:
         """The lexicons by name, open, in their order.

@@ -10,6 +10,7 @@ import apsw
 
 from genome.db.blocks import checksum
 from genome.db.connect import meta, opened
+from genome.db.connection import snapshot
 from genome.db.layout import inside_virtual, plain, strangers
 from genome.errors import DamagedError
 
@@ -87,7 +88,7 @@ def verify(path: Path, progress: Callable[[str], None] = lambda _: None) -> list
     """
     problems: list[Problem] = []
     try:
-        with opened(path) as db:
+        with opened(path) as db, snapshot(db):
             progress("pages")
             problems += [Problem("pages", text) for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
             facts = meta(db)

@@ -161,6 +161,18 @@ class Overlay:
                 raise DamagedError(f"the patch of row {row[0]} is longer than the rows of its block")
             yield Patch._make(row)
 
+    def told(self, tensor: str) -> tuple[int, int, tuple[str, ...]]:
+        """What the delta holds of a tensor: how many rows change, in how many bytes, in which encodings."""
+        number = self.changes[tensor].id
+        sql = "SELECT row_count, rows, encoding, length(data) FROM patch WHERE change_id = ?"
+        rows, size, encodings = 0, 0, set()
+        for count, bits, encoding, length in self._db.execute(sql, (number,)):
+            rows += count if bits is None else int.from_bytes(bits).bit_count()
+            size += length
+            encodings.add(encoding)
+        sql = "SELECT coalesce(sum(length(data)), 0) FROM factor WHERE change_id = ?"
+        return rows, size + next(n for (n,) in self._db.execute(sql, (number,))), tuple(sorted(encodings))
+
     def rows_of(self, tensor: str, number: int) -> Iterator[tuple[str, tuple]]:
         """What the delta's tables say about a tensor, under another number.
 

@@ -15,6 +15,7 @@ from genome.db.build import building
 from genome.db.connect import meta, opened
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import embedding_rows, import_gguf, queries
+from genome.model.changes import changes
 from genome.model.deltas import create, merge, origin
 from genome.model.overlay import state_after
 from genome.model.weights import Weights
@@ -147,6 +148,19 @@ def test_a_change_of_low_rank_is_found(tmp_path, tiny, opening, dtype):
     assert verify(tmp_path / "d.db") == []
 
 
+def test_what_a_delta_changes(tmp_path, tiny, base, opening):
+    """Rows 7 and 9 of the embedding twice as large: the length of these rows over that of all."""
+    old = tiny.tensors[EMBEDDING].astype(np.float64)
+    rows_ = {EMBEDDING: ([7, 9], 2 * tiny.tensors[EMBEDDING][[7, 9]]), "output_norm.weight": np.zeros(64)}
+    create(base, rows_, tmp_path / "d.db")
+    embedding, norm = changes(base, opening(tmp_path / "d.db"))
+    assert (embedding.tensor, embedding.role, embedding.layer) == (EMBEDDING, "token_embd", None)
+    assert (embedding.rows, embedding.row_count, embedding.dtype) == (2, 266, "F32")
+    assert embedding.relative == pytest.approx(np.linalg.norm(old[[7, 9]]) / np.linalg.norm(old))
+    assert (norm.rows, norm.row_count, norm.relative, norm.encodings) == (1, 1, 1.0, ("dense_zstd",))
+    assert norm.bytes < 64
+
+
 def flips(name: str, count: int) -> st.SearchStrategy[tuple[str, list[int], int]]:
     """A tensor, some of its rows, and what all their bytes are XORed with: twice the same leads back."""
     chosen = st.lists(st.integers(0, count - 1), min_size=1, max_size=8, unique=True)
@@ -161,7 +175,7 @@ CHANGES = st.lists(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(CHANGES)
-def test_stacks_and_merges_read_as_they_were_made(tmp_path_factory, tiny_db, changes):
+def test_stacks_and_merges_read_as_they_were_made(tmp_path_factory, tiny_db, made):
     """Each delta is made over those before it; all together, and merged, they give what a plain array holds."""
     folder = tmp_path_factory.mktemp("stack")
     with opened(tiny_db) as base:
@@ -169,7 +183,7 @@ def test_stacks_and_merges_read_as_they_were_made(tmp_path_factory, tiny_db, cha
         wanted = {row.name: plain.read(row) for row in plain.tensors()}
         deltas, state = [], plain.state
         try:
-            for number, (name, chosen, flip) in enumerate(changes):
+            for number, (name, chosen, flip) in enumerate(made):
                 wanted[name][chosen] ^= flip
                 create(base, {name: (chosen, wanted[name][chosen])}, folder / f"{number}.db", deltas=deltas)
                 deltas.append(connect(folder / f"{number}.db"))

@@ -4,8 +4,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -51,8 +52,8 @@ def import_gguf(gguf: Path, database: Path, *, progress: Progress = silent, **fa
         told |= {"architecture": first.text("general.architecture", "unknown")}
         with building(database, "model", **told) as db:
             _write_metadata(db, first)
-            writer = _Tensors(db, first, sum(t.size_bytes for part in parts for t in part.tensors), progress)
-            writer.stage = f"{database.stem}: import"
+            total_bytes = sum(tensor.size_bytes for part in parts for tensor in part.tensors)
+            writer = _Tensors(db, first, total_bytes, partial(progress, f"{database.stem}: import"))
             for number, part in enumerate(parts):
                 with reading(part.path) if number else nullcontext(first) as source:
                     _write_file(db, number, source, digests[_name(part)])
@@ -158,14 +159,15 @@ def _padding(source: GGUF) -> dict[str, object]:
 class _Tensors:
     """Writes the tensors of one file after another, numbered through; heads and experts get blocks of their own."""
 
-    stage = ""
-
-    def __init__(self, db: apsw.Connection, first: GGUF, total_bytes: int, progress: Progress) -> None:
-        self._db, self._total_bytes, self._progress = db, total_bytes, progress
+    def __init__(
+        self, db: apsw.Connection, first: GGUF, total_bytes: int, told: Callable[[int, int], object]
+    ) -> None:
+        self._db, self._total_bytes, self._told = db, total_bytes, told
         self._number = self._done_bytes = 0
         self._head_rows = _head_rows(first)
 
     def write(self, file: int, source: GGUF) -> None:
+        """Writes a file's tensors; `file` is its number."""
         for tensor in source.tensors:
             role, layer = role_and_layer(tensor.name)
             self._db.execute(
@@ -179,7 +181,7 @@ class _Tensors:
                     write_rows(self._db, self._number, data, tensor.row_bytes, unit)
             self._number += 1
             self._done_bytes += tensor.size_bytes
-            self._progress(self.stage, self._done_bytes, self._total_bytes)
+            self._told(self._done_bytes, self._total_bytes)
 
 
 def _head_rows(source: GGUF) -> dict[str, int]:

@@ -23,7 +23,7 @@ CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 
 _MOST_CONFIG_BYTES = 1 << 20
-_PATTERN_SECONDS = 1.0
+_PATTERN_SECONDS = 0.2
 
 _REFUSED = {
     "use_dora": "DoRA scales each column by the length of the sum, which is no low-rank change",
@@ -155,8 +155,9 @@ def _config(path: Path) -> dict:
 def _changes(path: Path, config: dict, tensors: Mapping[str, TensorInfo]) -> dict[str, Change]:
     factors: dict[str, dict[str, TensorInfo]] = {}
     values: dict[str, TensorInfo] = {}
-    for name, tensor in tensors.items():
-        found = _PART.fullmatch(name.removeprefix(_PREFIX))
+    for full, tensor in tensors.items():
+        name = full.removeprefix(_PREFIX)
+        found = _PART.fullmatch(name)
         if found is None:
             raise Error(
                 f"{path}: a tensor {quoted(name)} is not supported; wanted lora_A, lora_B or a whole module's"

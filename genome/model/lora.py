@@ -1,6 +1,5 @@
 """A LoRA adapter becomes a delta: its factors as they are, its whole tensors as patches."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ from genome.model.adapter import Adapter, opening
 from genome.model.deltas import Line, origin, write
 from genome.model.dtypes import element_bytes, numbers, row_bytes
 from genome.model.fitting import Part, factors, parts, values
-from genome.model.importer import sha256_of
+from genome.model.importer import set_sha256, sha256_of
 from genome.model.lowrank import DTYPES, added, kept_as, rounded
 from genome.model.overlay import columns
 from genome.model.quant import check
@@ -64,9 +63,8 @@ def create_from_lora(
 
 
 def _sha256(adapter: Adapter) -> str:
-    """One digest of the adapter's two files: of their digests and names, a line each."""
-    lines = "".join(f"{sha256_of(path)}  {path.name}\n" for path in (adapter.config, adapter.file))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    """One digest of the adapter's two files."""
+    return set_sha256((path.name, sha256_of(path)) for path in (adapter.config, adapter.file))
 
 
 def _lines(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genome.bench import made, measure, peers
+from genome.bench.accesses import journaling
 from genome.bench.measure import Run
 from genome.bench.rows import Place, Row, median_s, tried
 from genome.db.connect import opened
@@ -228,4 +229,4 @@ def thousand(place: Place) -> Iterator[Row]:
     yield Row(f"{count:,} databases: files open at once", "at most 64", told["open"], "files", told["open"] <= 64)
 
 
-SPEED = (importing, exporting, tokens, embedding, one_row, lora, swapping, thousand)
+SPEED = (importing, exporting, tokens, embedding, one_row, lora, journaling, swapping, thousand)

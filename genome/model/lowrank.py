@@ -164,4 +164,5 @@ def factors(change: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray] |
     if not 0 < rank <= most:
         return None
     root = np.sqrt(values[:rank])
-    return (left[:, :rank] * root).astype(np.float32), (root[:, None] * (right[:rank] @ basis.T)).astype(np.float32)
+    pair = left[:, :rank] * root, root[:, None] * (right[:rank] @ basis.T)
+    return np.ascontiguousarray(pair[0], np.float32), np.ascontiguousarray(pair[1], np.float32)

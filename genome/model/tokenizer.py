@@ -13,6 +13,7 @@ from typing import Generic, SupportsIndex, TypeVar
 
 import apsw
 
+from genome.db.connection import snapshot
 from genome.db.journal import Access, Journal
 from genome.errors import Error
 from genome.model import queries
@@ -206,7 +207,8 @@ class Tokenizer:
         else:
             # A byte whose letter neither is a token nor takes part in a merge is left out, as in llama.cpp.
             parts = [number for byte in data if (number := self._letters[byte]) is not None]
-            sized = [one for part, size in _merge(parts, self._pair) for one in self._tokens_of(part, size)]
+            with snapshot(self._db):  # one lock for a word's look-ups
+                sized = [one for part, size in _merge(parts, self._pair) for one in self._tokens_of(part, size)]
         return _Kept(tuple(number for number, _ in sized), self._read(sized))
 
     def _tokens_of(self, part: int, size: int) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ import numpy as np
 from genome.errors import Error
 from genome.model.lowrank import DTYPES, rounded
 from genome.model.overlay import columns
+from genome.model.quantise import FORMATS, quantise
 from genome.model.queries import TensorRow
 
 _INTEGERS = {"I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
@@ -23,7 +24,8 @@ def stored(values: np.ndarray, row: TensorRow, count: int | None = None) -> np.n
         uint8, shape (count, row_bytes).
 
     Raises:
-        Error: another shape, or a type into which this program rounds no numbers.
+        Error: another shape, numbers that are not finite for a quantised type, or a type into which this program
+            rounds no numbers (of quantised ones it knows those of blocks of 32).
 
     Example:
         >>> row = TensorRow(0, "w", "w", None, "F16", (3, 2), 3, 4)
@@ -41,6 +43,10 @@ def stored(values: np.ndarray, row: TensorRow, count: int | None = None) -> np.n
     values = values.reshape(count, columns(row))
     if row.dtype in DTYPES:
         return rounded(values.astype(np.float64), row.dtype)
+    if row.dtype in FORMATS and values.dtype.kind in "fiu":
+        if not np.isfinite(values).all():
+            raise Error(f"{row.name}: NaN or infinity cannot be stored as {row.dtype}; wanted finite numbers")
+        return quantise(values.astype(np.float32), row.dtype)
     if values.dtype.kind == "i" and row.dtype in _INTEGERS:
         exact = values.astype(_INTEGERS[row.dtype])
         if np.array_equal(exact, values):

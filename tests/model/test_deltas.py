@@ -101,7 +101,7 @@ def test_rows_of_bytes_in_any_order(tmp_path, tiny, opening):
     np.testing.assert_array_equal(found[rest], old[rest])
 
 
-@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "Q8_0", "Q4_1"])
 def test_numbers_are_rounded_to_the_tensors_type(tmp_path, tiny, opening, dtype):
     import_gguf(tiny.write(tmp_path / "h.gguf", dtypes={EMBEDDING: dtype}), tmp_path / "h.db")
     base = opening(tmp_path / "h.db")

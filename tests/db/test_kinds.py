@@ -14,7 +14,7 @@ from genome.db.layout import lacking, layout, strangers
 LAYOUTS = {
     ("model", 2): "1a6d77e443e81db1",
     ("lexicon", 1): "b44953123440cdd0",
-    ("genome", 1): "225c51116fba6af9",
+    ("genome", 1): "a075635452791d89",
     ("delta", 1): "a96134fe8abfd009",
 }
 

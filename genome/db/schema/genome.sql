@@ -46,7 +46,6 @@ CREATE TABLE gloss_form (
     primitive  INTEGER,                      -- 1..65 where this word ends walks, else NULL
     meanings   BLOB NOT NULL                 -- (uint32 sense, float32 share)
 ) STRICT;
-CREATE INDEX gloss_form_by_word ON gloss_form (word);
 
 -- What a word's composition is mixed from.
 CREATE TABLE word_sense (

@@ -10,8 +10,9 @@ import pytest
 
 from genome.db import verify
 from genome.db.connect import meta, opened, writing
+from genome.db.journal import Journal
 from genome.errors import DamagedError, Error
-from genome.model import import_gguf
+from genome.model import LanguageModel, import_gguf
 from genome.model.deltas import create
 from genome.model.inplace import apply_delta, lineage, undo
 from genome.model.weights import Weights
@@ -207,3 +208,29 @@ with opened({str(first)!r}) as delta:
     assert told(model) == before
     applied(model, first)
     assert verify(model) == []
+
+
+def test_a_model_speaks_the_same_with_a_delta_over_it_and_in_it(model, first, second):
+    """The second delta leaves one layer's matrix in another type than the others'."""
+
+    def spoken(*deltas) -> list[tuple[int, float]]:
+        steps = LanguageModel(db, "m", Journal(), deltas=deltas).generate([5, 70, 12], max_tokens=8, past_end=True)
+        return [(step.token, step.logprob) for step in steps]
+
+    with opened(model) as db, opened(first) as one, opened(second) as two:
+        plain, over = spoken(), spoken(one, two)
+    assert plain != over
+    applied(model, first)
+    applied(model, second)
+    with opened(model) as db:
+        assert spoken() == over
+
+
+def test_a_generation_ends_where_the_model_is_changed_under_it(model, first):
+    """Its weights are in memory, but tokens that it has not met are read from the file: not of another state."""
+    with opened(model) as db:
+        language_model = LanguageModel(db, "m", Journal())
+        next(language_model.generate([5], max_tokens=2, past_end=True))
+        applied(model, first)
+        with pytest.raises(Error, match="m was changed by another program"):
+            list(language_model.generate(list(range(20, 30)), max_tokens=1))

@@ -86,7 +86,7 @@ def apply_delta(model: Path, delta: apsw.Connection) -> Applied:
                 _change(db, book, number, block, below, above, overlay)
         _set_types(db, [(above.id, above.dtype, above.row_bytes) for _, above in retyped])
         _set_state(db, {"checksum": made.result, "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, made.result))})
-        book.close()
+        book.close(bool(retyped))
     return made
 
 
@@ -118,7 +118,7 @@ def undo(model: Path) -> Applied:
         _set_types(db, earlier["tensors"])
         _set_state(db, earlier["meta"])
         book.digests["inverse"] = tuple(earlier["contents"]["inverse"])
-        if book.close() != {table: tuple(digest) for table, digest in earlier["contents"].items()}:
+        if book.close(bool(types)) != {table: tuple(digest) for table, digest in earlier["contents"].items()}:
             raise DamagedError(f"{model} does not come back as it was; `genome verify` lists all damage")
     return made[-1]
 
@@ -145,9 +145,9 @@ class _Book:
         """A row of a table is another one now; empty where there was none."""
         self.digests[table] = turned(self.digests[table], [gone] if gone else [], [come])
 
-    def close(self) -> dict[str, Digest]:
-        """Writes all of them down."""
-        self.digests |= digests(self._db, ["applied", "meta", "tensor"])
+    def close(self, types: bool) -> dict[str, Digest]:
+        """Writes all of them down; `types` says whether tensors have other types now."""
+        self.digests |= digests(self._db, ["applied", "meta", *(["tensor"] if types else [])])
         noted(self._db, self.digests)
         return self.digests
 

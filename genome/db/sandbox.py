@@ -51,6 +51,8 @@ _TABLE_FUNCTIONS = ("json_each", "json_tree")
 class Guard:
     """Stands over one query on one connection.
 
+    SQLite counts its memory for the whole process: what another thread's databases take meanwhile counts as well.
+
     Args:
         seconds: until when it may go on, from now.
         cancel: ends it when it is set.

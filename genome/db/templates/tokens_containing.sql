@@ -1,5 +1,5 @@
 -- The tokens whose text contains some characters, in the order of their numbers.
--- Looks at every token until it has found enough; `tokens_by_prefix` knows how a token begins and looks at none in vain.
+-- Looks at every token until it has found enough. Where the beginning is known, `tokens_by_prefix` looks at a few only.
 --
 -- roles:   model
 -- :text    text          what stands anywhere in a token

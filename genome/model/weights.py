@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import TypeVar
 
 import apsw
@@ -256,6 +257,7 @@ class EmbeddingRows:
         self.tensor = weights.embedding()
         check(self.tensor.dtype)
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._keeping = Lock()
 
     def row(self, token: int) -> tuple[np.ndarray, bool]:
         """A token's embedding, float32 (d,), and whether it had to be read.
@@ -264,9 +266,10 @@ class EmbeddingRows:
             Error: no such token, or another program has changed the model.
             DamagedError: the row's block is damaged, or the row holds NaN or infinity.
         """
-        if (kept := self._kept.get(token)) is not None:
-            self._kept.move_to_end(token)
-            return kept, False
+        with self._keeping:
+            if (kept := self._kept.get(token)) is not None:
+                self._kept.move_to_end(token)
+                return kept, False
         tensor = self.tensor
         if not 0 <= token < tensor.row_count:
             raise Error(
@@ -275,9 +278,10 @@ class EmbeddingRows:
         found = dequantise(self._weights.read(tensor, token, 1)[0], tensor.dtype)
         if not np.isfinite(found).all():
             raise not_finite(self._weights, f"{tensor.name}, row {token},")
-        self._kept[token] = found
-        if len(self._kept) > _KEPT_ROWS:
-            self._kept.popitem(last=False)
+        with self._keeping:
+            self._kept[token] = found
+            if len(self._kept) > _KEPT_ROWS:
+                self._kept.popitem(last=False)
         return found, True
 
 

@@ -1,12 +1,14 @@
 """Embedding rows: all at once and one by one, from their blocks alone."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import gguf
 import numpy as np
 import pytest
 
 from genome.db.connect import opened
 from genome.errors import DamagedError, Error, NotFoundError
-from genome.model import embedding_rows, import_gguf
+from genome.model import embedding_rows, import_gguf, weights
 from genome.model.weights import EmbeddingRows, Weights
 
 
@@ -63,3 +65,18 @@ def test_missing_and_damaged(tmp_path, tiny):
     import_gguf(tiny.write(tmp_path / "b.gguf", weights={"token_embd.weight": bad}), tmp_path / "b.db")
     with opened(tmp_path / "b.db") as db, pytest.raises(DamagedError, match=r"token_embd\.weight holds NaN"):
         embedding_rows(db)
+
+
+def test_threads_that_share_rows_of_the_embedding(tiny_db, monkeypatch):
+    """Room for three rows: what one thread asks for, another one throws out."""
+    monkeypatch.setattr(weights, "_KEPT_ROWS", 3)
+    with opened(tiny_db, "model") as db:
+        rows = EmbeddingRows(Weights(db))
+        wanted = embedding_rows(db)
+
+        def ask(thread: int) -> None:
+            for token in np.random.default_rng(thread).integers(0, 6, 2000).tolist():
+                np.testing.assert_array_equal(rows.row(token)[0], wanted[token])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(ask, range(4)))

@@ -2,24 +2,28 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
-from threading import RLock
+from threading import Condition, RLock, get_ident
 from typing import Any, Self
 
 import apsw
 
 from genome.db.complaints import sqlite_errors
 from genome.db.files import DatabaseFile
-from genome.errors import Error
+from genome.errors import DamagedError, Error
 
 READ_WAIT_S = 30.0
 """How long a reader waits for a writer: longer than a writer for readers, so that only one of them gives up."""
 WRITE_WAIT_S = 10.0
+YOUNG_S = 0.1
+"""How long threads may join a snapshot that is going on."""
 
 _CLOSED = "this database is closed; open its envelope again"
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, UnicodeDecodeError)
 
 
 class Connection(apsw.Connection):
@@ -38,7 +42,9 @@ class Connection(apsw.Connection):
         super().__init__(file.address(write=write), flags=flags | apsw.SQLITE_OPEN_URI)
         self.file = file
         self.turn = RLock()
-        self.snapshots = 0
+        self._inside: Counter[int] = Counter()  # threads in a snapshot, and how often
+        self._began = 0.0
+        self._ended = Condition(self.turn)
         self.cursor_factory = _Cursor
         self.set_busy_handler(patience(WRITE_WAIT_S, file) if write else patience(READ_WAIT_S))
 
@@ -51,19 +57,32 @@ class Connection(apsw.Connection):
 
     @contextmanager
     def whole_state(self) -> Iterator[None]:
-        """`snapshot`, counted over all threads."""
+        """`snapshot`, one for all threads that are in it.
+
+        A thread that comes when it is no longer young lets it end first, for a second at most (those inside may
+        wait for this thread): snapshots that overlap without end would keep every writer out.
+        """
+        me = get_ident()
         with self.turn:
-            ours = self.snapshots > 0 or not self.in_transaction
-            if ours and not self.snapshots:
-                self.execute("BEGIN")
-            self.snapshots += ours
+            if me not in self._inside and self._inside and time.monotonic() - self._began > YOUNG_S:
+                self._ended.wait_for(lambda: not self._inside, timeout=1)
+            ours = bool(self._inside) or not self.in_transaction  # a writer's transaction is one state already
+            if ours:
+                if not self._inside:
+                    self.execute("BEGIN")
+                    self._began = time.monotonic()
+                self._inside[me] += 1
         try:
             yield
         finally:
             with self.turn:
-                self.snapshots -= ours
-                if ours and not self.snapshots:
-                    _end(self)
+                if ours:
+                    self._inside[me] -= 1
+                    if not self._inside[me]:
+                        del self._inside[me]
+                    if not self._inside:
+                        _end(self)
+                        self._ended.notify_all()
 
     def close(self, force: bool = False) -> None:
         """Ends it, when the statement of another thread has its row."""
@@ -85,6 +104,8 @@ class _Cursor(apsw.Cursor):
                 if getattr(error, "extendedresult", None) != apsw.SQLITE_READONLY_ROLLBACK:
                     raise
                 self._execute_recovered(*arguments, **options)
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
             return self
 
     def _execute_recovered(self, *arguments: Any, **options: Any) -> None:
@@ -110,19 +131,36 @@ class _Cursor(apsw.Cursor):
                 return super().__next__()
             except apsw.CursorClosedError as error:
                 raise Error(_CLOSED) from error
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
 
     @property
     def get(self) -> Any:
         with self._turn:
-            return super().get
+            try:
+                return super().get
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
 
     def fetchone(self) -> Any:
         with self._turn:
-            return super().fetchone()
+            try:
+                return super().fetchone()
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
 
     def fetchall(self) -> list[Any]:
         with self._turn:
-            return super().fetchall()
+            try:
+                return super().fetchall()
+            except _DAMAGE as error:
+                raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> DamagedError:
+        """What a reader is told, however deep in its work it meets damage."""
+        return DamagedError(
+            f"{self._file.path} is damaged ({' '.join(str(error).split())}); build or copy it again"
+        )
 
     def __del__(self) -> None:
         with self._turn:  # ends a statement that was left before its last row
@@ -160,10 +198,10 @@ def _plain_state(db: apsw.Connection) -> Iterator[None]:
 
 
 def _end(db: apsw.Connection) -> None:
-    with suppress(apsw.Error):  # nothing was written; a damaged or closed database has said so in the block
+    with suppress(apsw.Error, DamagedError):  # nothing was written; the block has said what is wrong
         if db.in_transaction:
             db.execute("COMMIT")
-    with suppress(apsw.Error):
+    with suppress(apsw.Error, DamagedError):
         if db.in_transaction:
             db.execute("ROLLBACK")
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -343,6 +344,44 @@ def test_a_snapshot_is_one_state(model: Path):
         with writing(model) as db:
             db.execute("UPDATE token SET piece = 'new'")
         assert piece(reader) == "new"
+
+
+def test_snapshots_within_a_change_do_not_end_it(model: Path):
+    def fail() -> None:
+        with writing(model) as db:
+            with snapshot(db), snapshot(db):
+                db.execute("UPDATE token SET piece = 'new'")
+            with opened(model) as reader:
+                assert piece(reader) == "p7"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with opened(model) as reader:
+        assert piece(reader) == "p7"
+
+
+def test_snapshots_that_overlap_without_end_let_a_writer_in(model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(waits, "WRITE_WAIT_S", 30)
+    done = threading.Event()
+    with opened(model) as db:
+
+        def ask() -> None:
+            while not done.is_set():
+                with snapshot(db):
+                    first = piece(db)
+                    assert all(piece(db) == first for _ in range(20))
+
+        with ThreadPoolExecutor(8) as threads:
+            asking = [threads.submit(ask) for _ in range(8)]
+            try:
+                for number in range(3):
+                    with writing(model) as change:
+                        change.execute("UPDATE token SET piece = ?", (f"new {number}",))
+            finally:
+                done.set()
+            assert [one.result() for one in asking] == [None] * 8
+        assert piece(db) == "new 2"
 
 
 def test_a_stranger_takes_no_part_in_a_change(model: Path):

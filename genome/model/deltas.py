@@ -21,7 +21,7 @@ Rows = tuple[Sequence[int], np.ndarray]
 Arrays = Mapping[str, np.ndarray | Rows]
 """Changed tensors by name: all rows of one, or some."""
 
-_LEAST_PAGE_BYTES = 1024
+_LEAST_PAGE_BYTES = 512
 _PAGES_A_BLOB = 16
 _LOOKED_AT_BYTES = 1 << 20
 _SQL = {
@@ -125,7 +125,7 @@ def write(delta: Path, lines: Iterable[Line], **facts: str) -> None:
         if sum(blobs) > _LOOKED_AT_BYTES:
             break
     usual = sum(blobs) // (_PAGES_A_BLOB * max(1, len(blobs)))
-    page_bytes = min(PAGE_BYTES, max(_LEAST_PAGE_BYTES, 1 << usual.bit_length()))
+    page_bytes = min(PAGE_BYTES, max(_LEAST_PAGE_BYTES, 1 << usual.bit_length() >> 1))
     with building(delta, "delta", page_bytes, **facts) as db:
         for line in chain(held, lines):
             db.execute(_SQL[line.table], line.values)

@@ -4,12 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import apsw
 import gguf
 import numpy as np
 import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from genome.db import verify
+from genome.db.blocks import checksum
 from genome.db.connect import meta, opened
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import import_gguf
@@ -330,3 +335,88 @@ def test_a_norm_in_half_precision_stays_float32(tiny, tiny_db, tmp_path):
         row = weights.tensor("output_norm.weight")
         assert row.dtype == "F32"
         np.testing.assert_array_equal(weights.values(row)[0], values.astype(np.float32))
+
+
+def altered(delta: Path, path: Path, sql: str, *values: object) -> Path:
+    """A copy of a delta that somebody changed by other means, its digests left as they were."""
+    shutil.copy(delta, path)
+    db = apsw.Connection(str(path))
+    db.execute(sql, values)
+    db.close()
+    return path
+
+
+BOMB = zstandard.ZstdCompressor().compress(bytes(1 << 24))
+HOSTILE = [
+    ("DELETE FROM factor WHERE name = 'A'", (), "its factor A is missing"),
+    ("UPDATE factor SET checksum = checksum + 1", (), "its factor B is not what was written"),
+    ("UPDATE factor SET dtype = 'Q8_0'", (), "numbers of type 'Q8_0'"),
+    ("UPDATE factor SET column_count = 65 WHERE name = 'B'", (), "its factor B is 16 x 65 numbers"),
+    ("UPDATE factor SET row_count = -1", (), "its factor B is -1 x 2 numbers"),
+    ("UPDATE factor SET data = ?, checksum = ?", (BOMB, checksum(BOMB)), "unpacks to 16777216 bytes; wanted 128"),
+    ("UPDATE factor SET data = ?, checksum = ?", (b"?", checksum(b"?")), "do not unpack|unpacks to"),
+    ("UPDATE change SET scale = 2.5", (), "what comes out is not what the patch was made for"),
+    ("UPDATE change SET scale = NULL", (), "what comes out is not what the patch was made for"),
+    ("UPDATE change SET scale = 9e999", (), "what comes out is not what the patch was made for"),
+    ("UPDATE patch SET data = ?, checksum = ?", (BOMB[:99], checksum(BOMB[:99])), "unpack"),
+]
+
+
+@pytest.mark.parametrize(("sql", "values", "told"), HOSTILE)
+def test_a_delta_of_a_stranger(sql, values, told, hf_base, tmp_path):
+    """Whatever stands in the factors: one line that names the tensor, and never other weights."""
+    delta = altered(made(hf_base, DATA / "plain", tmp_path / "d.db"), tmp_path / "x.db", sql, *values)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    with opened(hf_base) as db, opened(delta) as over:
+        weights = Weights(db, deltas=[over])
+        with pytest.raises(DamagedError, match=f"{name}, rows .*({told})"):
+            weights.read(weights.tensor(name))
+    assert verify(delta) != []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rank=st.integers(1, 9),
+    alpha=st.floats(0.01, 100),
+    rslora=st.booleans(),
+    dtype=st.sampled_from([np.float16, np.float32]),
+    seed=st.integers(0, 1 << 32),
+)
+def test_any_factors(rank, alpha, rslora, dtype, seed, hf_base, tmp_path):
+    """The definition, rank by rank in float64, over a key projection of (8, 16); then its file is no larger."""
+    random = np.random.default_rng(seed)
+    right, left = (random.normal(size=size).astype(dtype) for size in ((rank, 16), (8, rank)))
+    module = Q.replace("q_proj", "k_proj")
+    tensors = {f"{module}.lora_A.weight": right, f"{module}.lora_B.weight": left}
+    adapter = written(tmp_path / "a", tensors, r=rank, lora_alpha=alpha, use_rslora=rslora)
+    total = np.zeros((8, 16))
+    for column, row in zip(left.T.astype(np.float64), right.astype(np.float64), strict=True):
+        total = total + column[:, None] * row
+    scale = alpha / rank**0.5 if rslora else alpha / rank
+    name = "model.layers.0.self_attn.k_proj.weight"
+    wanted = (total * scale + load_file(DATA / "base" / "model.safetensors")[name]).astype(np.float32)
+    with opened(hf_base) as db, opened(made(hf_base, adapter, tmp_path / "d.db")) as over:
+        weights = Weights(db, deltas=[over])
+        assert weights.read(weights.tensor(name)).tobytes() == wanted.tobytes()
+
+
+def test_no_larger_than_the_adapter(hf_base, tmp_path):
+    """Rank 8 over (576, 576) and (192, 576), 4 layers: at most 1.05 of the adapter's bytes, in either type."""
+    base = {}
+    for layer in range(4):
+        for part, rows in {"q": 576, "k": 192, "v": 192, "o": 576}.items():
+            base[f"model.layers.{layer}.self_attn.{part}_proj.weight"] = np.zeros((rows, 576), np.float16)
+    (tmp_path / "m").mkdir()
+    save_file(base, tmp_path / "m" / "model.safetensors")
+    (tmp_path / "m" / "config.json").write_text('{"model_type": "llama"}')
+    import_model(tmp_path / "m", tmp_path / "m.db")
+    random = np.random.default_rng(65)
+    for dtype in (np.float16, np.float32):
+        tensors = {}
+        for name, values in base.items():
+            module = "base_model.model." + name.removesuffix(".weight")
+            for factor, size in {"A": (8, 576), "B": (len(values), 8)}.items():
+                tensors[f"{module}.lora_{factor}.weight"] = random.normal(size=size, scale=0.02).astype(dtype)
+        adapter = written(tmp_path / "a", tensors, r=8)
+        delta = made(tmp_path / "m.db", adapter, tmp_path / "d.db")
+        assert delta.stat().st_size <= 1.05 * (adapter / "adapter_model.safetensors").stat().st_size

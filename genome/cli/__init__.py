@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import apsw
 
 from genome import __version__
-from genome.cli import bench, databases, meaning, models, notebooks, serve
+from genome.cli import bench, databases, delta, meaning, models, notebooks, query, serve
 from genome.errors import Error, quoted
 
 WRONG_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
@@ -61,15 +61,20 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--home", default=None, **home)
     shared = _Parser(add_help=False)
     shared.add_argument("--home", default=argparse.SUPPRESS, **home)
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    groups: dict[str, Any] = {"": top.add_subparsers(metavar="COMMAND", required=True)}
+    parsers: dict[str, argparse.ArgumentParser] = {}
 
     def add(name: str, summary: str, example: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example:\n  {example}",
+        group, _, last = name.rpartition(" ")
+        if group not in groups:
+            groups[group] = parsers[group].add_subparsers(metavar="ACTION", required=True)
+        parsers[name] = groups[group].add_parser(
+            last, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example:\n  {example}",
             parents=[shared], formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
+        return parsers[name]
 
-    for room in (databases, notebooks, meaning, models, serve, bench):
+    for room in (databases, query, delta, notebooks, meaning, models, serve, bench):
         room.add_commands(add)
     return top
 

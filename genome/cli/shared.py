@@ -12,7 +12,7 @@ from genome.progress import Progress, silent
 from genome.workbench import Workbench
 
 Add = Callable[[str, str, str], argparse.ArgumentParser]
-"""Makes the parser of a command from its name, a summary and an example."""
+"""Makes the parser of a command from its name (`delta apply`: an action of `delta`), a summary, an example."""
 
 
 def workbench(arguments: argparse.Namespace) -> Workbench:

@@ -149,6 +149,34 @@ class Deltas:
         types = {column: pl.Int64 if column in ("size_bytes", "tensors") else pl.String for column in columns}
         return pl.DataFrame(rows, schema=types, orient="row")
 
+    def diff(self, delta: str, *, over: Sequence[str] = ()) -> "pl.DataFrame":
+        """What a delta changes, a row for each tensor, in the base's order.
+
+        Args:
+            delta: its name.
+            over: deltas that lie between it and the model.
+
+        Returns:
+            tensor, role, layer, dtype (afterwards), rows (that change), row_count, bytes (in the delta), encodings,
+            relative (length of what is added / length of the tensor before; null where that cannot be computed).
+
+        Raises:
+            NotFoundError: no such delta, or its base is not there.
+            Error: it was made for another base.
+        """
+        import polars as pl
+
+        from genome.model.changes import Changed, changes
+
+        first = self._files.database([*over, delta][0])
+        with ExitStack() as stack:
+            base = stack.enter_context(opened(self._base(first).path, "model"))
+            between = [self._open(stack, name, "delta") for name in over]
+            rows = changes(base, self._open(stack, delta, "delta"), deltas=between)
+        texts = {"tensor": pl.String, "role": pl.String, "dtype": pl.String, "encodings": pl.List(pl.String)}
+        types = {name: texts.get(name, pl.Float64 if name == "relative" else pl.Int64) for name in Changed._fields}
+        return pl.DataFrame(rows, schema=types, orient="row")
+
     def merge(self, name: str, *deltas: str, progress: Progress | None = None) -> Path:
         """Writes several deltas of one base, in the order in which they lie, as one that leads to the same state.
 

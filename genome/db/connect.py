@@ -77,7 +77,7 @@ def writing(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connecti
             yield db
             db.execute("COMMIT")
         finally:
-            with suppress(apsw.Error):  # the error that brought us here is the one to tell
+            with suppress(apsw.Error, DamagedError):  # the error that brought us here is the one to tell
                 if db.in_transaction:
                     db.execute("ROLLBACK")
             db.close(True)

@@ -175,7 +175,7 @@ def _compare(db: apsw.Connection, table: str, wanted: Digest | None) -> Iterator
         return
     try:
         rows, sha = _digest(db, table)
-    except (apsw.Error, UnicodeDecodeError) as error:
+    except (apsw.Error, DamagedError) as error:
         yield Problem(table, f"cannot be read: {error}")
         return
     if rows != wanted[0]:
@@ -197,7 +197,7 @@ def _unlike_its_checksum(
                     yield Problem("applied", "does not lead to what the database's checksum says")
                 content |= {table: (rows, sha) for table, (rows, sha) in earlier["contents"].items()}
                 checksum = earlier["meta"]["checksum"]
-    except (apsw.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (apsw.Error, DamagedError, ValueError, KeyError, TypeError, AttributeError) as error:
         yield Problem("applied", f"cannot be read: {error}")
         return
     if identity(facts["kind"], facts, content, inside) != checksum:
@@ -214,7 +214,7 @@ def _damaged_bytes(db: apsw.Connection, table: str) -> Iterator[Problem]:
             if checksum(data) != expected:
                 at = "" if first is None else f", rows {first} to {first + count - 1}"
                 yield Problem(table, f"{name_of(number)}{at}: checksum differs")
-    except (apsw.Error, TypeError) as error:
+    except (apsw.Error, DamagedError, TypeError) as error:
         yield Problem(table, f"cannot be read: {error}")
 
 

@@ -4,6 +4,7 @@ import datetime
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ def undo(model: Path) -> Applied:
         Error: no delta was applied, the file cannot be written, or another program writes it.
         DamagedError: what takes it back is damaged, or the changed rows are; then nothing has changed.
     """
-    with writing(model, "model") as db:
+    with writing(model, "model") as db, _as_damage(model):
         made = lineage(db)
         if not made:
             raise Error(f"no delta was applied to {model.stem}; there is nothing to undo")
@@ -126,6 +127,17 @@ def undo(model: Path) -> Applied:
 def lineage(db: apsw.Connection) -> list[Applied]:
     """The deltas that were applied to a model in place, in their order."""
     return list(map(Applied._make, db.execute("SELECT name, checksum, result, created FROM applied ORDER BY id")))
+
+
+@contextmanager
+def _as_damage(model: Path) -> Iterator[None]:
+    """What a file says about its last change may be a stranger's: whatever does not fit is damage."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise DamagedError(
+            f"{model}: what takes back its last delta is damaged ({error!r:.60}); `genome verify` lists all damage"
+        ) from error
 
 
 def _now() -> str:

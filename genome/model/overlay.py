@@ -66,6 +66,8 @@ class Overlay:
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self.facts = meta(db)
+        if missing := sorted({"name", "checksum", "base_checksum"} - self.facts.keys()):
+            raise DamagedError(f"{db.filename} does not say its {missing[0]}; build or copy it again")
         self.name = self.facts["name"]
         sql = "SELECT id, tensor, dtype, row_count, row_bytes, scale FROM change ORDER BY id"
         self.changes = {change.tensor: change for change in map(Change._make, db.execute(sql))}
@@ -81,7 +83,7 @@ class Overlay:
         Raises:
             Error: it was made for another state.
         """
-        base = self.facts.get("base_checksum", "")
+        base = self.facts["base_checksum"]
         if base != state:
             raise Error(
                 f"{self.name} was made for {self.facts.get('base_name')} in the state {base[:12]}…, not for "
@@ -144,7 +146,10 @@ class Overlay:
     def first_rows(self, tensor: str) -> list[int]:
         """Where the patches of a tensor begin, ascending."""
         sql = "SELECT first_row FROM patch WHERE change_id = ? ORDER BY first_row"
-        return [row for (row,) in self._db.execute(sql, (self.changes[tensor].id,))]
+        found = [row for (row,) in self._db.execute(sql, (self.changes[tensor].id,))]
+        if not all(type(row) is int and row >= 0 for row in found):
+            raise DamagedError(f"{self._db.filename}: {tensor} has patches of no row; make the delta again")
+        return found
 
     def patches(self, change: Change, first: int, count: int) -> Iterator[Patch]:
         """The patches that begin within some rows.

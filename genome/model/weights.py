@@ -50,7 +50,9 @@ class Weights:
         self._db = db
         self._version = db.pragma("data_version")
         self.facts = meta(db)
-        self.name = name or self.facts["name"]
+        if "checksum" not in self.facts:
+            raise DamagedError(f"{db.filename} does not say its checksum; build or copy it again")
+        self.name = name or self.facts.get("name", "")
         self._base = self.state = self.facts["checksum"]
         self._below: dict[str, TensorRow] = {}
         self.overlays = [Overlay(delta) for delta in deltas]

@@ -179,6 +179,26 @@ def test_a_damaged_inverse_undoes_nothing(model, first):
     assert told(model) == before
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE applied SET earlier = '{}'",
+        "UPDATE applied SET earlier = 'no JSON'",
+        """UPDATE applied SET earlier = json_set(earlier, '$.tensors', json('[[0, "F64"]]'))""",
+        "UPDATE applied SET earlier = json_set(earlier, '$.contents.block[1]', 'ff')",
+        "DELETE FROM inverse",
+    ],
+)
+def test_what_cannot_lead_back_undoes_nothing(model, first, sql):
+    applied(model, first)
+    with writing(model) as db:
+        db.execute(sql)
+    before = told(model)
+    with pytest.raises(DamagedError, match="`genome verify` lists all damage"):
+        undo(model)
+    assert told(model) == before
+
+
 def test_a_reader_never_mixes_two_states(model, first):
     """Weights opened before a change say so; what changed and came back is read as it was."""
     with opened(model) as db:

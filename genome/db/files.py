@@ -14,6 +14,8 @@ from genome.errors import DamagedError, Error, NotFoundError
 HEAD_BYTES = 100
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """https://www.sqlite.org/fileformat.html#the_rollback_journal; also the end of a journal that names another."""
+_JOURNAL_BYTES = 512
+"""Of the shortest journal that says anything: its header fills a sector."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,10 @@ def _names_another(journal: str) -> bool:
     """Whether a journal ends in the name of a super-journal: rolling it back could remove the file of that name."""
     try:
         with open(journal, "rb") as file:
-            file.seek(max(0, _size(journal) - len(_JOURNAL_MAGIC)))
+            size = file.seek(0, os.SEEK_END)
+            if size < _JOURNAL_BYTES:  # of a writer that is just beginning; its first bytes are the same magic
+                return False
+            file.seek(size - len(_JOURNAL_MAGIC))
             return file.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC
     except OSError:
         return False

@@ -71,7 +71,8 @@ class Tokenizer:
     def __init__(self, db: apsw.Connection, name: str = "", journal: Journal | None = None) -> None:
         kind = queries.hyperparameter(db, "tokenizer.ggml.model")
         if kind != "gpt2":
-            raise Error(f"{db.filename} has a tokenizer of the kind {kind!r}; wanted byte-level BPE ('gpt2')")
+            what = "no tokenizer" if kind is None else f"a tokenizer of the kind {kind!r}"
+            raise Error(f"{db.filename} has {what}; wanted byte-level BPE ('gpt2')")
         self._db, self._name, self._journal = db, name, journal
         self._rule = rule(str(queries.hyperparameter(db, "tokenizer.ggml.pre") or "default"))
         self.size = queries.token_count(db)

@@ -244,7 +244,7 @@ def test_a_bomb_is_cut_off(tmp_path):
 
 def test_a_folder_without_a_tokenizer_says_so(folder, tmp_path):
     import_model(folder, tmp_path / "a.db")
-    with opened(tmp_path / "a.db") as db, pytest.raises(Error, match="has a tokenizer of the kind None"):
+    with opened(tmp_path / "a.db") as db, pytest.raises(Error, match="has no tokenizer; wanted byte-level BPE"):
         Tokenizer(db)
 
 

@@ -136,6 +136,8 @@ def test_layers_of_different_types(tmp_path, tiny):
         ({"more": lambda w: w.add_string("llama.rope.scaling.type", "yarn")}, "scaling 'yarn' is not supported"),
         ({"more": lambda w: w.add_expert_count(8)}, "a mixture of 8 experts is not supported"),
         ({"more": lambda w: w.add_rope_dimension_count(8)}, "RoPE over 8 of 16 dimensions is not supported"),
+        ({"more": lambda w: w.add_string("llama.hidden_activation", "gelu")}, "activation 'gelu' is not supported"),
+        ({"more": lambda w: w.add_sliding_window(300)}, "a sliding window of 300 tokens is not supported"),
     ],
 )  # fmt: skip
 def test_what_is_not_supported_is_named(tmp_path, tiny, options, said):
@@ -147,6 +149,12 @@ def test_tensors_that_do_not_fit(tmp_path, tiny):
     extra = tiny.tensors | {"rope_freqs.weight": np.ones(8, np.float32)}
     with pytest.raises(Error, match=r"the tensor 'rope_freqs\.weight' is not supported"):
         made(tmp_path, tiny, weights=extra)
+    mixed = {n.replace("blk.1.attn_k.", "model.layers.1.self_attn.k_proj."): v for n, v in tiny.tensors.items()}
+    with pytest.raises(Error, match=r"the tensor 'model\.layers\.1\.self_attn\.k_proj\.weight' is not supported"):
+        made(tmp_path, tiny, weights=mixed)
+    twice = tiny.tensors | {"model.norm.weight": np.ones(64, np.float32)}
+    with pytest.raises(Error, match=r"'output_norm\.weight' is not supported"):
+        made(tmp_path, tiny, weights=twice)
     missing = {n: v for n, v in tiny.tensors.items() if n != "blk.1.ffn_up.weight"}
     with pytest.raises(DamagedError, match=r"lacks the tensor 'blk\.1\.ffn_up\.weight'"):
         made(tmp_path, tiny, weights=missing)

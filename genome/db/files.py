@@ -14,8 +14,8 @@ from genome.errors import DamagedError, Error, NotFoundError
 HEAD_BYTES = 100
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """https://www.sqlite.org/fileformat.html#the_rollback_journal; also the end of a journal that names another."""
-_JOURNAL_BYTES = 512
-"""Of the shortest journal that says anything: its header fills a sector."""
+_NAMING_BYTES = 16
+"""Of the shortest journal in which SQLite looks for a name."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _names_another(journal: str) -> bool:
     try:
         with open(journal, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            if size < _JOURNAL_BYTES:  # of a writer that is just beginning; its first bytes are the same magic
+            if size < _NAMING_BYTES:  # a writer that is just beginning: a journal's first bytes are the same magic
                 return False
             file.seek(size - len(_JOURNAL_MAGIC))
             return file.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC

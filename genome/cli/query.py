@@ -9,6 +9,8 @@ from typing import Any
 
 from genome import db
 from genome.cli.shared import Add, add_json, print_json, print_table, workbench
+from genome.db.query import OWN
+from genome.envelope.asking import functions
 from genome.errors import Error, quoted
 from genome.workbench import Workbench
 
@@ -99,8 +101,12 @@ def _list(bench: Workbench, as_json: bool) -> None:
         print(one["name"])
         print(textwrap.fill(about, width, initial_indent="  ", subsequent_indent="  "))
         for value in one["values"]:
-            print(f"    {value}")
-    print(f"\nYour own go into {bench.folder / 'templates'}; `genome query --show NAME` prints one to begin with.")
+            print(textwrap.fill(value, width, initial_indent="    ", subsequent_indent="      "))
+    called = ", ".join(sorted({*OWN, *functions()}))
+    print(f"\nTheir SQL may call SQLite's own functions and {called}.")
+    print(
+        f"Your own go into {bench.folder / 'templates'}; `genome query --show TEMPLATE` prints one to begin with."
+    )
 
 
 def _json(value: Any) -> Any:

@@ -98,7 +98,7 @@ def run(
             if role.kind != "journal":
                 _check_content(db, role, sources[role.name])
                 _connect_virtual(db, role)
-        guard.close(db, template.roles, {**_OWN, **(functions or {})})
+        guard.close(db, template.roles, {**OWN, **(functions or {})})
         return _run(db, template, values, RESULT_BYTES)
 
 
@@ -114,7 +114,7 @@ def explain(template: Template, functions: Functions | None = None) -> list[str]
             db.execute(f"ATTACH ':memory:' AS {role.name}")
             db.deserialize(role.name, _blank(role.kind))
             _connect_virtual(db, role)
-        guard.close(db, template.roles, {**_OWN, **(functions or {})})
+        guard.close(db, template.roles, {**OWN, **(functions or {})})
         _run(db, template, {}, 0)
         plan = db.execute("EXPLAIN QUERY PLAN " + template.sql, _Nulls())
         return [str(detail) for *_, detail in plan]
@@ -134,7 +134,7 @@ def _connection(
             for name in (apsw.SQLITE_DBCONFIG_DQS_DML, apsw.SQLITE_DBCONFIG_DQS_DDL):
                 db.config(name, 0)  # "a name in quotes" that is not there is an error, not a text
             db.pragma("temp_store", "MEMORY")  # where it is counted; not in files, which nobody counts
-            for name, (count, function) in {**_OWN, **functions}.items():
+            for name, (count, function) in {**OWN, **functions}.items():
                 db.create_scalar_function(name, _safe(name, function), count, deterministic=True)
             guard.watch(db)
             yield db
@@ -310,7 +310,8 @@ def _bits(value: Value) -> Value:
     return int.from_bytes(value).bit_count() if isinstance(value, bytes) else None
 
 
-_OWN: Functions = {"text": (1, _text), "bits": (1, _bits)}
+OWN: Functions = {"text": (1, _text), "bits": (1, _bits)}
+"""What every template may call: a blob as text, and how many bits of a blob are set."""
 
 
 @cache

@@ -52,7 +52,7 @@ def _row(name: str, file: Path) -> dict[str, Any]:
         found = templates.read(file)
         row["answers"] = found.summary
         row["roles"] = [str(role) for role in found.roles]
-        row["values"] = [str(value) for value in found.parameters]
+        row["values"] = [f"{value}  {value.meaning}" for value in found.parameters]
         explain(found, functions())
     except Error as error:
         row["fault"] = str(error)

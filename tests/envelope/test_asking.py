@@ -242,7 +242,7 @@ def test_ones_own_template(small):
         assert env.query("layers").rows() == [(None, 1), (0, 1), (1, 1)]
         assert env.query("layers", least=2).is_empty()
     assert small.templates().filter(name="layers").select("roles", "values").row(0) == (
-        ["model"], ["least: count = 1"],
+        ["model"], ["least: count = 1  so many at least"],
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
 
 _MOST_CONFIG_BYTES = 1 << 20
-_PATTERN_SECONDS = 0.2
+_PATTERN_SECONDS = 5.0
 
 _REFUSED = {
     "use_dora": "DoRA scales each column by the length of the sum, which is no low-rank change",
@@ -172,14 +173,58 @@ def _changes(path: Path, config: dict, tensors: Mapping[str, TensorInfo]) -> dic
         if key in place:
             raise DamagedError(f"{path} has {quoted(name)} twice; wanted each tensor once: save it again")
         place[key] = tensor
-    changes = {name: Change(values=tensor) for name, tensor in values.items()}
+    changes, scales = {name: Change(values=tensor) for name, tensor in values.items()}, _Scales(path, config)
     for module, parts in factors.items():
-        for name, product in _products(path, config, module, parts):
+        for name, product in _products(path, scales, module, parts):
             changes[name] = Change(values.get(name), product)
     return changes
 
 
-def _products(path: Path, config: dict, module: str, parts: dict[str, TensorInfo]) -> Iterator[tuple[str, Product]]:
+class _Scales:
+    """What products are multiplied by: alpha / r, or alpha / sqrt(r); a module may have both of its own."""
+
+    def __init__(self, path: Path, config: dict) -> None:
+        self._path, self._stabilised = path, bool(config.get("use_rslora"))
+        self._usual = {"rank_pattern": config.get("r", 8), "alpha_pattern": config.get("lora_alpha", 8)}
+        self._own = {key: self._patterns(config, key) for key in self._usual}
+        self._end = monotonic() + _PATTERN_SECONDS
+
+    def _patterns(self, config: dict, key: str) -> list[tuple[regex.Pattern[str], object]]:
+        """Of the ends of modules' names, and what the first one that fits says."""
+        try:
+            told = dict(config.get(key) or {})
+            return [(regex.compile(rf"(.*\.)?({pattern})$"), value) for pattern, value in told.items()]
+        except (regex.error, TypeError, ValueError) as error:
+            raise self._unusable(key, error) from error
+
+    def _unusable(self, key: str, error: Exception) -> DamagedError:
+        return DamagedError(f"{self._path}: {key} of {CONFIG} holds no usable patterns ({error})")
+
+    def of(self, module: str, rank: int) -> float:
+        """The number for one module, after comparing the rank of its factors."""
+        told, alpha = (self._number(key, module) for key in ("rank_pattern", "alpha_pattern"))
+        if told != rank:
+            raise DamagedError(f"{self._path}: {module} has rank {rank}; {CONFIG} says {told}: fetch both again")
+        return alpha / math.sqrt(rank) if self._stabilised else alpha / rank
+
+    def _number(self, key: str, module: str) -> float:
+        found = self._usual[key]
+        try:
+            for pattern, value in self._own[key]:
+                # A stranger's pattern may take for ever, and so may many of them.
+                if pattern.match(module, timeout=max(0.001, self._end - monotonic())):
+                    found = value
+                    break
+        except TimeoutError as error:
+            raise self._unusable(key, error) from error
+        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+            raise DamagedError(f"{self._path}: {CONFIG} gives {module} {found!r:.40}; wanted a number")
+        return found
+
+
+def _products(
+    path: Path, scales: _Scales, module: str, parts: dict[str, TensorInfo]
+) -> Iterator[tuple[str, Product]]:
     turned = "embedding_A" in parts or "embedding_B" in parts
     left, right = (parts.pop(f"embedding_{letter}" if turned else letter, None) for letter in "BA")
     bias = parts.pop("bias", None)
@@ -191,33 +236,9 @@ def _products(path: Path, config: dict, module: str, parts: dict[str, TensorInfo
             f"{path}: the factors of {module} have shapes {left.shape} and {right.shape}; wanted (rows, r) and "
             "(r, columns): convolutions are not supported"
         )
-    scale = _scale(path, config, module, rank)
+    scale = scales.of(module, rank)
     yield f"{module}.weight", Product(left, right, scale, turned)
     if bias is not None:
         if bias.shape != left.shape[:1]:
             raise DamagedError(f"{path}: the bias of {module} has shape {bias.shape}; wanted {left.shape[:1]}")
         yield f"{module}.bias", Product(None, bias, scale, turned=False)
-
-
-def _scale(path: Path, config: dict, module: str, rank: int) -> float:
-    """What a product is multiplied by: alpha / r, or alpha / sqrt(r); a module may have both of its own."""
-    told = _own(path, config, "rank_pattern", module, config.get("r", 8))
-    alpha = _own(path, config, "alpha_pattern", module, config.get("lora_alpha", 8))
-    if told != rank:
-        raise DamagedError(f"{path}: {module} has rank {rank}; {CONFIG} says {told}: fetch both again")
-    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-
-
-def _own(path: Path, config: dict, patterns: str, module: str, usual: object) -> float:
-    """What the first pattern that fits the end of a module's name says, else what all have."""
-    found = usual
-    try:
-        for pattern, value in dict(config.get(patterns) or {}).items():
-            if regex.match(rf"(.*\.)?({pattern})$", module, timeout=_PATTERN_SECONDS):
-                found = value
-                break
-    except (regex.error, TimeoutError, TypeError, ValueError) as error:
-        raise DamagedError(f"{path}: {patterns} of {CONFIG} holds no usable patterns ({error})") from error
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
-        raise DamagedError(f"{path}: {CONFIG} gives {module} {found!r:.40}; wanted a number")
-    return found

@@ -246,7 +246,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("config", "told"), REFUSED)
-def test_configurations(config, told, hf_base, tmp_path):
+def test_configurations(config, told, hf_base, tmp_path, monkeypatch):
+    monkeypatch.setattr("genome.model.adapter._PATTERN_SECONDS", 0.1)
     adapter = written(tmp_path / "a", pair(), **config)
     with pytest.raises(Error, match=told):
         made(hf_base, adapter, tmp_path / "d.db")
@@ -289,6 +290,25 @@ def test_tensors(tensors, told, hf_base, tmp_path):
     with pytest.raises(Error, match=told):
         made(hf_base, adapter, tmp_path / "d.db")
     assert not (tmp_path / "d.db").exists()
+
+
+def test_names_of_older_versions(hf_base, tmp_path):
+    """PEFT once left the adapter's own name in those of tensors."""
+    whole = np.full((24, 16), 0.5, np.float32)
+    named = {name.replace(".weight", ".default.weight"): values for name, values in pair().items()}
+    named["base_model.model.lm_head.modules_to_save.default.weight"] = whole
+    found = laid(hf_base, made(hf_base, written(tmp_path / "a", named), tmp_path / "d.db"))
+    base = load_file(DATA / "base" / "model.safetensors")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    np.testing.assert_array_equal(found["lm_head.weight"], whole)
+    np.testing.assert_array_equal(found[name], (base[name].astype(np.float64) + 8).astype(np.float32))
+
+
+def test_an_adapter_of_the_model_without_its_head(hf_base, tmp_path):
+    named = {name.replace("model.model.", "model."): values for name, values in pair().items()}
+    found = laid(hf_base, made(hf_base, written(tmp_path / "a", named), tmp_path / "d.db"))
+    plain = laid(hf_base, made(hf_base, written(tmp_path / "b", pair()), tmp_path / "e.db"))
+    assert all(np.array_equal(values, plain[name]) for name, values in found.items())
 
 
 def test_missing_files(hf_base, tmp_path):

@@ -9,7 +9,7 @@ import apsw
 import zstandard
 
 from genome.db.blocks import iter_rows
-from genome.db.connect import opened
+from genome.db.connect import opened, snapshot
 from genome.db.replace import replacing, replacing_folder
 from genome.errors import DamagedError, Error, quoted
 from genome.model import queries
@@ -40,7 +40,7 @@ def export_safetensors(
         DamagedError: the database does not hold the source's bytes any more.
         Error: the database came from another format, the name is taken, or the disk is full or refuses.
     """
-    with opened(database, "model") as db:
+    with opened(database, "model") as db, snapshot(db):
         db.pragma("mmap_size", 0)  # mapped pages would count as this process's memory, up to the whole model
         files = queries.files(db)
         writer = _Writer(database, db, progress, sum(t.size_bytes for t in queries.tensors(db)))

@@ -2,13 +2,13 @@
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import apsw
 import zstandard
 
-from genome.db.blocks import iter_rows
+from genome.db.blocks import BLOCK_BYTES, iter_rows
 from genome.errors import DamagedError
 from genome.model import queries
 from genome.model.gguf import unpacked
@@ -60,7 +60,7 @@ def file_bytes(
     laid_anew: bool = False,
     data: Callable[[TensorRow], Iterator[bytes]] | None = None,
 ) -> Iterator[bytes]:
-    """A file from its begin to its end, in pieces of at most a block.
+    """A file from its begin to its end, in pieces of about a block.
 
     Args:
         db: the model database.
@@ -78,15 +78,14 @@ def file_bytes(
     order: Order = ">" if layout.get("byte_order") == "big" else "<"
     alignment, odd = int(layout["alignment"]), layout.get("padding", {})
     at = 0
-    for piece in _metadata(db, part, order):
+    for piece in _joined(_metadata(db, part, order)):
         yield piece
         at += len(piece)
     at += sum(len(_description(tensor, 0, order)) for tensor in tensors)
     start = aligned(at, alignment)
     if laid_anew:
         offsets, odd = _laid(tensors, offsets, start, alignment), {}
-    for tensor, offset in zip(tensors, offsets, strict=True):
-        yield _description(tensor, offset - start, order)
+    yield from _joined(_description(t, offset - start, order) for t, offset in zip(tensors, offsets, strict=True))
 
     usual = usual_end(at, zip(offsets, (t.size_bytes for t in tensors), strict=True), alignment)
     for offset, tensor in sorted(zip(offsets, tensors, strict=True)):
@@ -96,6 +95,18 @@ def file_bytes(
             at = offset + tensor.size_bytes
             wrote(tensor.size_bytes)
     yield _padding(odd, at, odd.get("size_bytes", usual), alignment)
+
+
+def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Small pieces as larger ones: a vocabulary has a hundred thousand."""
+    held, size_bytes = [], 0
+    for piece in pieces:
+        held.append(piece)
+        size_bytes += len(piece)
+        if size_bytes >= BLOCK_BYTES:
+            yield b"".join(held)
+            held, size_bytes = [], 0
+    yield b"".join(held)
 
 
 def _laid(tensors: list[TensorRow], offsets: list[int], start: int, alignment: int) -> list[int]:

@@ -13,7 +13,7 @@ MEMORY_BYTES = 256 << 20
 """What SQLite may allocate for one query: sorting, temporary tables, texts."""
 
 LIMITS = {
-    apsw.SQLITE_LIMIT_LENGTH: 512 << 10,  # of one text, blob or row
+    apsw.SQLITE_LIMIT_LENGTH: 128 << 10,  # of one text or blob: a row block has 64 KiB
     apsw.SQLITE_LIMIT_SQL_LENGTH: 128 << 10,
     apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
     apsw.SQLITE_LIMIT_COLUMN: 200,
@@ -26,8 +26,8 @@ LIMITS = {
 }
 """A single operation of SQLite, which nothing interrupts, stays short and small within these."""
 
-_OPERATIONS = 500
-"""Between two looks at the clock and at memory: 10 microseconds, in which at most as many texts are made."""
+_OPERATIONS = 100
+"""Between two looks at the clock and at memory: 2 microseconds of usual ones, a few seconds of the worst."""
 
 _PURE = """
     abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce concat concat_ws cos cosh

@@ -236,7 +236,7 @@ def test_functions_that_are_handed_in(ask):
         ("SELECT abs(-9223372036854775808) AS a", "integer overflow"),
         ("SELECT 1 AS a LIMIT 'x'", "datatype mismatch"),
         ("SELECT CAST(x'ff' AS TEXT) AS a", "not UTF-8"),
-        ("SELECT printf('%.*c', 9000000, 'a') AS a", "longer than 512 KiB"),
+        ("SELECT printf('%.*c', 9000000, 'a') AS a", "longer than 128 KiB"),
         ("SELECT " + ", ".join(f"{n} AS a{n}" for n in range(300)), "too many columns"),
     ],
 )
@@ -356,6 +356,14 @@ def test_a_query_ends_when_its_time_is_up(ask):
             ask("SELECT 1 AS a", seconds=wrong)
 
 
+def test_a_query_of_few_long_operations_ends_too(ask):
+    """Each search is of the worst kind, and 40 of them take longer than the limit."""
+    long = "replace(hex(zeroblob(60000)), '0', 'a')"
+    searches = (f"instr({long}, substr({long}, 1, 60000) || '{n}') AS n{n}" for n in range(40))
+    with pytest.raises(Error, match=r"took longer than 0\.2 seconds"):
+        ask("SELECT " + ", ".join(searches), seconds=0.2)
+
+
 def test_a_query_is_cancelled_by_another_thread(ask):
     cancel = threading.Event()
     threading.Timer(0.2, cancel.set).start()
@@ -380,7 +388,7 @@ def test_a_query_is_interrupted_as_a_notebook_does(ask):
     ],
 )
 def test_a_query_that_takes_too_much_memory(ask, select):
-    endless = "WITH RECURSIVE n(x, y) AS (SELECT 1, '' UNION ALL SELECT x + 1, x || hex(zeroblob(100000)) FROM n) "
+    endless = "WITH RECURSIVE n(x, y) AS (SELECT 1, '' UNION ALL SELECT x + 1, x || hex(zeroblob(60000)) FROM n) "
     before = apsw.memory_used()
     apsw.memory_high_water(True)
     with pytest.raises(Error, match=r"more than 256 MiB of memory|longer than 2 seconds"):
@@ -398,9 +406,9 @@ def test_an_answer_that_is_too_long(ask, monkeypatch):
 
 def test_a_single_operation_is_short(ask):
     """What SQLite cannot interrupt: each of these is one operation on the longest texts there can be."""
-    long = "replace(hex(zeroblob(250000)), '0', 'a')"
+    long = "replace(hex(zeroblob(60000)), '0', 'a')"
     for sql in (
-        f"SELECT instr({long}, substr({long}, 1, 250000) || 'b') AS n",
+        f"SELECT instr({long}, substr({long}, 1, 60000) || 'b') AS n",
         f"SELECT {long} LIKE '%' || substr({long}, 1, 900) || 'b%' AS n",
     ):
         assert ask(sql).rows == [(0,)]

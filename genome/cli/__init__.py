@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except apsw.Error as error:
         return _refuse(f"SQLite says: {error}; `genome verify NAME` looks for damage")
     except OSError as error:
-        return _refuse(f"{error.filename or 'the machine'}: {error.strerror or error}")
+        named = quoted(error.filename) if error.filename else "the machine"
+        return _refuse(f"{named}: {error.strerror or error}")
     return status or 0
 
 

@@ -29,6 +29,10 @@ class Library(Protocol):
         """The database of a name."""
         ...
 
+    def connect(self, database: Database) -> apsw.Connection:
+        """A database, to be read; of many, few are open at a time."""
+        ...
+
     def roles(self, databases: Sequence[Database], keep_genome: bool = True) -> Roles:
         """Gives databases their roles; without `keep_genome`, a genome that does not fit gives way."""
         ...
@@ -66,7 +70,7 @@ class Envelope:
         self.journal = Journal() if journal is None else journal
         self._library = library
         self._display = display
-        self._held = Held(roles, self.journal, display)
+        self._held = Held(roles, library.connect, self.journal, display)
         self._closed = False
 
     @property

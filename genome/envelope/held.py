@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from genome.db import Journal, connect
+from genome.db import Journal
 from genome.envelope.roles import Database, Roles, names_of, stamp
 from genome.errors import Error, NotFoundError
 from genome.ids import GenomeID
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from genome.model.weights import Weights
 
 
+Connect = Callable[[Database], apsw.Connection]
+
+
 class Held:
     """The open databases of one set of roles; each is opened when it is first needed.
 
     Args:
         roles: which database has which role.
+        connect: opens one.
         journal: told what is touched.
         display: turns what people hold into HTML for a notebook.
         lent: connections that belong to the activity around this one, which closes them.
@@ -31,11 +35,13 @@ class Held:
     def __init__(
         self,
         roles: Roles,
+        connect: Connect,
         journal: Journal,
         display: Callable[[object], str],
         lent: frozenset[apsw.Connection] = frozenset(),
     ) -> None:
         self.roles = roles
+        self._connect = connect
         self._lent = lent
         self._journal = journal
         self._display = display
@@ -68,7 +74,7 @@ class Held:
 
     def turned(self, roles: Roles) -> "Held":
         """For other roles, sharing what stays. The databases that go are closed when nothing uses them any more."""
-        new = Held(roles, self._journal, self._display, self._lent)
+        new = Held(roles, self._connect, self._journal, self._display, self._lent)
         self._share(new)
         if roles.model == self.roles.model:
             new._tokenizer = self._tokenizer
@@ -76,7 +82,7 @@ class Held:
 
     def nested(self, journal: Journal) -> "Held":
         """For an activity inside of this one: what is open here it uses too, and leaves open when it ends."""
-        new = Held(self.roles, journal, self._display, frozenset(self._connections.values()))
+        new = Held(self.roles, self._connect, journal, self._display, frozenset(self._connections.values()))
         self._share(new)
         if new._language_model is not None:
             new._language_model = new._language_model.noted_by(journal, new.identify())
@@ -94,7 +100,7 @@ class Held:
         """One of the databases, open."""
         with self._making:
             if database not in self._connections:
-                self._connections[database] = connect(database.path, database.kind)
+                self._connections[database] = self._connect(database)
             return self._connections[database]
 
     def model(self) -> apsw.Connection:

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import apsw
+
 from genome import db, sources
 from genome.db.connect import schema_version
+from genome.db.pool import Pool
 from genome.envelope import Database, Envelope, Roles, assign
 from genome.errors import Error, NotFoundError, quoted
 from genome.workbench.naming import valid
@@ -38,7 +41,9 @@ class Files:
             return sorted(e.name[:-3] for e in entries if re.fullmatch(r"[^.].*\.db", e.name) and e.is_file())
 
     def _has(self, name: str) -> bool:
-        if Path(name).name != name or name.startswith(".") or not (self.folder / f"{name}.db").is_file():
+        if len(name) > 200 or Path(name).name != name or name.startswith("."):
+            return False
+        if not (self.folder / f"{name}.db").is_file():
             return False
         return (
             sys.platform == "linux" or name in self.names()
@@ -123,14 +128,19 @@ class Library:
 
     Args:
         files: of the workbench.
+        pool: of connections, the workbench's own.
     """
 
-    def __init__(self, files: Files) -> None:
-        self._files = files
+    def __init__(self, files: Files, pool: Pool) -> None:
+        self._files, self._pool = files, pool
 
     def find(self, name: str) -> Database:
         """The database of a name."""
         return self._files.database(name)
+
+    def connect(self, database: Database) -> apsw.Connection:
+        """A database, to be read; of many, few are open at a time."""
+        return self._pool.connect(database.path, database.kind)
 
     def roles(self, databases: Sequence[Database], keep_genome: bool = True) -> Roles:
         """Gives databases their roles."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from genome import db, sources
 from genome.db.connect import meta, opened
+from genome.db.pool import Pool
 from genome.envelope import Database, Envelope
 from genome.errors import Error, NotFoundError, quoted
 from genome.progress import Progress, silent
@@ -41,7 +42,8 @@ def default_folder() -> Path:
 class Workbench:
     """A folder of reference databases with a catalogue: `<folder>/<name>.db`.
 
-    Databases are read as they are asked for; nothing is kept open, so a workbench needs no closing.
+    Databases are read as they are asked for. However many envelopes are open on however many databases, no more
+    than 64 connections are; a workbench needs no closing.
 
     Args:
         folder: made by the first build; None takes `default_folder()`.
@@ -56,6 +58,7 @@ class Workbench:
         if self.folder.exists() and not self.folder.is_dir():
             raise Error(f"{self.folder} is a file; wanted the folder of a workbench")
         self._files = Files(self.folder)
+        self._pool = Pool()
         self._bars = bars
         self._display = display
 
@@ -249,7 +252,7 @@ class Workbench:
             Error: databases that do not go together: two for one role, a delta of another base, a genome of another
                 vocabulary.
         """
-        library = Library(self._files)
+        library = Library(self._files, self._pool)
         found = [library.find(name) for name in names or self._default_names()]
         return Envelope(library, library.roles(found), self._display, db.Journal(activity))
 
@@ -262,7 +265,7 @@ class Workbench:
         """
         from genome.envelope.saved import reopen
 
-        library = Library(self._files)
+        library = Library(self._files, self._pool)
         databases, activity = reopen(self.folder, name, library.find)
         return Envelope(library, library.roles(databases), self._display, db.Journal(activity))
 

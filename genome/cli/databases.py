@@ -7,7 +7,7 @@ from genome import sources
 from genome.cli.shared import Add, add_json, bars, print_json, print_table, workbench
 from genome.db import KINDS
 from genome.errors import DamagedError
-from genome.model.exported import FORMATS
+from genome.model.formats.exported import FORMATS
 
 
 def add_commands(add: Add) -> None:

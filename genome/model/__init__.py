@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genome.model import queries
-    from genome.model.exported import Exported
-    from genome.model.exporter import export_gguf
-    from genome.model.formats import export_model, import_model, source_sha256
+    from genome.model.formats.dispatch import export_model, import_model, source_sha256
+    from genome.model.formats.exported import Exported
+    from genome.model.formats.exporter import export_gguf
+    from genome.model.formats.importer import import_gguf
     from genome.model.generate import LanguageModel, Step
-    from genome.model.importer import import_gguf
     from genome.model.tokenizer import Tokenizer
     from genome.model.weights import embedding_rows
 
@@ -23,8 +23,8 @@ __all__ = [
 
 _HOMES = {
     "LanguageModel": "generate", "Step": "generate", "Tokenizer": "tokenizer", "embedding_rows": "weights",
-    "Exported": "exported", "export_model": "formats", "import_model": "formats", "source_sha256": "formats",
-    "export_gguf": "exporter", "import_gguf": "importer",
+    "Exported": "formats.exported", "export_model": "formats.dispatch", "import_model": "formats.dispatch",
+    "source_sha256": "formats.dispatch", "export_gguf": "formats.exporter", "import_gguf": "formats.importer",
 }  # fmt: skip
 
 

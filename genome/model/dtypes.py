@@ -3,9 +3,9 @@
 import numpy as np
 
 from genome.errors import Error
-from genome.model.gguf_form import TENSOR_TYPES
+from genome.model.formats.gguf_form import TENSOR_TYPES
+from genome.model.formats.safetensors import BITS
 from genome.model.quant import dequantise
-from genome.model.safetensors import BITS
 
 _BLOCKS = {name: (elements, size) for name, elements, size in TENSOR_TYPES.values()}
 

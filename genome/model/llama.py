@@ -15,8 +15,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from genome.errors import DamagedError, Error
+from genome.model.formats.names import turns_halves
 from genome.model.linear import project
-from genome.model.names import turns_halves
 from genome.model.quant import check
 from genome.model.queries import TensorRow
 

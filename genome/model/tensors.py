@@ -14,7 +14,7 @@ import numpy as np
 from genome.db.journal import Access, Journal
 from genome.errors import Error, NotFoundError
 from genome.model.dtypes import numbers
-from genome.model.names import unit_rows
+from genome.model.formats.names import unit_rows
 from genome.model.quant import check
 from genome.model.queries import TensorRow
 from genome.model.weights import Weights

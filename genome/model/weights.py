@@ -13,8 +13,8 @@ from genome.db.blocks import iter_rows, starts
 from genome.db.connect import meta
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import queries
+from genome.model.deltas.overlay import Overlay
 from genome.model.dtypes import numbers
-from genome.model.overlay import Overlay
 from genome.model.quant import check, dequantise
 from genome.model.queries import TensorRow
 

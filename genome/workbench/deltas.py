@@ -18,8 +18,8 @@ from genome.workbench.naming import safe
 if TYPE_CHECKING:
     import polars as pl
 
-    from genome.model.deltas import Arrays
-    from genome.model.inplace import Applied
+    from genome.model.deltas.inplace import Applied
+    from genome.model.deltas.making import Arrays
 
 
 Told = Callable[[Progress | None], AbstractContextManager[Progress]]
@@ -77,15 +77,15 @@ class Deltas:
             model = self._open(stack, base, "model")
             deltas = [self._open(stack, delta, "delta") for delta in over]
             if not isinstance(changed, str | Path):
-                from genome.model.deltas import create
+                from genome.model.deltas.making import create
 
                 create(model, changed, path, deltas=deltas, progress=told)
             elif (adapter := _adapter(Path(changed).expanduser())) is not None:
-                from genome.model.lora import create_from_lora
+                from genome.model.deltas.lora import create_from_lora
 
                 create_from_lora(model, adapter, path, deltas=deltas, progress=told)
             else:
-                from genome.model.deltas import create
+                from genome.model.deltas.making import create
 
                 other = stack.enter_context(self._model(changed, told))
                 create(model, other, path, deltas=deltas, progress=told)
@@ -103,7 +103,7 @@ class Deltas:
                 applied.
             DamagedError: model or delta is damaged; that delta is then not applied.
         """
-        from genome.model.inplace import apply_delta
+        from genome.model.deltas.inplace import apply_delta
 
         if not deltas:
             raise Error("no delta is named; `genome delta list` tells those that are there")
@@ -121,7 +121,7 @@ class Deltas:
             NotFoundError: no database has the name.
             Error: no delta was applied to it, or the file is in use.
         """
-        from genome.model.inplace import undo
+        from genome.model.deltas.inplace import undo
 
         return undo(self._files.database(model).path)
 
@@ -129,7 +129,7 @@ class Deltas:
         """The deltas that were applied to a model in place, the earliest first: name, checksum, result, created."""
         import polars as pl
 
-        from genome.model.inplace import Applied, lineage
+        from genome.model.deltas.inplace import Applied, lineage
 
         with opened(self._files.database(model).path, "model") as db:
             rows = lineage(db)
@@ -166,7 +166,7 @@ class Deltas:
         """
         import polars as pl
 
-        from genome.model.changes import Changed, changes
+        from genome.model.deltas.changes import Changed, changes
 
         first = self._files.database([*over, delta][0])
         with ExitStack() as stack:
@@ -184,7 +184,7 @@ class Deltas:
             NotFoundError: no database has one of the names, or the base is not there.
             Error: fewer than two, one does not fit over those before it, or another database has the name.
         """
-        from genome.model.deltas import merge
+        from genome.model.deltas.making import merge
 
         path = self._files.folder / f"{self._files.free(name, '')}.db"
         if path.exists():
@@ -223,7 +223,7 @@ class Deltas:
                 f"{quoted(str(changed))} is neither a model in {self._files.folder} nor a file or folder; "
                 "check the spelling"
             )
-        from genome.model.formats import import_model
+        from genome.model.formats.dispatch import import_model
 
         with TemporaryDirectory(dir=self._files.folder, prefix=".delta-") as folder:
             path = Path(folder) / f"{safe(source.stem)}.db"

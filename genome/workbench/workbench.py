@@ -167,7 +167,7 @@ class Workbench:
         with self._progress(progress) as told:
             if str(what) in sources.names():
                 return self._pull_named(str(what), self._files.free(name or str(what), str(what)), told)
-            from genome.model.formats import default_name
+            from genome.model.formats.dispatch import default_name
 
             path = Path(what).expanduser()
             return self._pull_file(path, self._files.free(name or safe(default_name(path)), str(what)), told)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genome.errors import Error
-from genome.model.gguf_form import TENSOR_TYPES
+from genome.model.formats.gguf_form import TENSOR_TYPES
 from genome.model.quant import dequantise
 
 COMPUTED = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"]
@@ -54,6 +54,13 @@ def test_unknown_type_is_named():
 def test_tensor_types_are_ggmls():
     found = {number: (name, elements, size) for number, (name, elements, size) in TENSOR_TYPES.items()}
     wanted = {int(t): (t.name, *gguf.GGML_QUANT_SIZES[t]) for t in gguf.GGML_QUANT_SIZES}
-    given_up = {31, 32, 33, 36, 37, 38}  # ggml.h keeps these numbers free: "support has been removed from gguf files"
+    given_up = {
+        31,
+        32,
+        33,
+        36,
+        37,
+        38,
+    }  # ggml.h keeps these numbers free: support is removed
     assert {number: told for number, told in found.items() if number not in given_up} == wanted
     assert given_up <= found.keys()

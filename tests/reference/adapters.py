@@ -1,4 +1,4 @@
-"""Makes tests/model/data/peft/: a small Llama model, LoRA adapters as PEFT saves them, and what PEFT merges.
+"""Makes tests/model/deltas/data/peft/: a small Llama model, LoRA adapters as PEFT saves them, and what PEFT merges.
 
     python tests/reference/adapters.py
 
@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-TARGET = Path(__file__).parent.parent / "model" / "data" / "peft"
+TARGET = Path(__file__).parent.parent / "model" / "deltas" / "data" / "peft"
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 CASES = {
     "plain": {"r": 2, "lora_alpha": 3, "target_modules": [*ATTENTION, "down_proj"]},

@@ -203,7 +203,7 @@ def test_a_text_chooses_the_lexicons_that_know_its_words(bench):
 def test_pull_refuses_what_it_cannot_make(bench, tmp_path):
     with pytest.raises(NotFoundError, match="neither a file nor a named source"):
         bench.pull("wordnett")
-    with pytest.raises(Error, match="holds no .safetensors file"):
+    with pytest.raises(Error, match=r"holds no \.safetensors file"):
         bench.pull(tmp_path)
     with pytest.raises(Error, match="`genome lab --build-only` does it"):
         bench.pull("nsm65")

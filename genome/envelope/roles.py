@@ -1,12 +1,12 @@
 """Which database has which role in an envelope, and whether they go together."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from genome import db
+from genome.db.states import state_over
 from genome.errors import Error, NotFoundError
 
 ROLES = ("model", "delta", "lexicon", "genome")
@@ -99,15 +99,6 @@ class Roles:
         return tuple(d for d in (self.model, *self.deltas, *self.lexicons, self.genome) if d is not None)
 
 
-def laid_over(checksum: str, delta: Database) -> str:
-    """The checksum of a model in a state, once a delta lies over it.
-
-    A delta that stands for several (a merged one) says itself what it leads to.
-    """
-    told = delta.meta.get("result_checksum")
-    return told or hashlib.sha256(f"{checksum}:{delta.checksum}".encode()).hexdigest()
-
-
 def assign(databases: Iterable[Database], others: Iterable[Database], *, keep_genome: bool = True) -> Roles:
     """Gives each database the role of its kind; adds what they cannot do without, and the genome made from them.
 
@@ -157,12 +148,7 @@ def _base(delta: Database, others: Iterable[Database]) -> Database:
 def _check_deltas(model: Database, deltas: Sequence[Database]) -> None:
     state, under = model.checksum, model.name
     for delta in deltas:
-        if (base := delta.meta.get("base_checksum", "")) != state:
-            raise Error(
-                f"{delta.name} was made for {delta.meta.get('base_name')} in the state {base[:12]}…, not for "
-                f"{under} ({state[:12]}…); name its own base, and deltas in the order in which they were made"
-            )
-        state, under = laid_over(state, delta), f"{under} + {delta.name}"
+        state, under = state_over(state, under, {**delta.meta, "name": delta.name}), f"{under} + {delta.name}"
 
 
 def _misfit(genome: Database, model: Database | None, lexicons: Sequence[Database]) -> str | None:

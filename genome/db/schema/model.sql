@@ -16,7 +16,8 @@ CREATE TABLE file (
                                              -- the first
 ) STRICT;
 
--- Key-value metadata in the order and with the types of the source file.
+-- Key-value metadata in the order and with the types of the source file; of a model from safetensors what its
+-- configuration and tokenizer say, under GGUF's keys.
 -- A value that has tables of its own (tokens, scores, token types, merges) is NULL here; scores that the table
 -- cannot keep (NaN, -0.0, integers) are a blob as well.
 CREATE TABLE hyperparameter (

@@ -1,8 +1,7 @@
 """A delta laid over its base: a block of rows goes in, the same rows as the delta's maker left them come out."""
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import apsw
@@ -11,7 +10,8 @@ import numpy as np
 from genome.db.blocks import checksum
 from genome.db.connect import meta
 from genome.db.patches import LOW_RANK, Patch, decoded, unpacked
-from genome.errors import DamagedError, Error
+from genome.db.states import state_over
+from genome.errors import DamagedError
 from genome.model.deltas.lowrank import DTYPES, added, most_rank
 from genome.model.dtypes import numbers, row_bytes
 from genome.model.queries import TensorRow
@@ -33,17 +33,6 @@ class Change(NamedTuple):
     row_count: int
     row_bytes: int
     scale: float | None
-
-
-def state_after(checksum: str, facts: Mapping[str, str]) -> str:
-    """The checksum of a model's state once a delta lies over it, or is applied to it.
-
-    Args:
-        checksum: of the state before.
-        facts: the delta's `meta`; a merged delta says there itself what it leads to.
-    """
-    told = facts.get("result_checksum")
-    return told or hashlib.sha256(f"{checksum}:{facts['checksum']}".encode()).hexdigest()
 
 
 def columns(row: TensorRow) -> int:
@@ -83,13 +72,7 @@ class Overlay:
         Raises:
             Error: it was made for another state.
         """
-        base = self.facts["base_checksum"]
-        if base != state:
-            raise Error(
-                f"{self.name} was made for {self.facts.get('base_name')} in the state {base[:12]}…, not for "
-                f"{under} ({state[:12]}…); name its own base, and deltas in the order in which they were made"
-            )
-        return state_after(state, self.facts)
+        return state_over(state, under, self.facts)
 
     def after(self, row: TensorRow) -> TensorRow:
         """A tensor's description once the delta lies over it.

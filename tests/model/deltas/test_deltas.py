@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from genome.db import connect, verify
 from genome.db.build import building
 from genome.db.connect import meta, opened
+from genome.db.states import state_over
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import embedding_rows, import_gguf, queries
 from genome.model.deltas.changes import changes
 from genome.model.deltas.making import create, merge, origin
-from genome.model.deltas.overlay import state_after
 from genome.model.weights import Weights
 
 EMBEDDING = "token_embd.weight"
@@ -187,7 +187,7 @@ def test_stacks_and_merges_read_as_they_were_made(tmp_path_factory, tiny_db, mad
                 wanted[name][chosen] ^= flip
                 create(base, {name: (chosen, wanted[name][chosen])}, folder / f"{number}.db", deltas=deltas)
                 deltas.append(connect(folder / f"{number}.db"))
-                state = state_after(state, meta(deltas[-1]))
+                state = state_over(state, "it", meta(deltas[-1]))
             stack = Weights(base, deltas=deltas)
             assert stack.state == state
             assert {name: told for name, (_, told) in everything(stack).items()} == {

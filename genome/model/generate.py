@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from threading import Lock
+from typing import Unpack
 
 import apsw
 import jax.numpy as jnp
@@ -13,9 +14,14 @@ import numpy as np
 from genome.db.journal import Access, Journal
 from genome.errors import Error
 from genome.ids import GenomeID
-from genome.model import llama, queries
-from genome.model.loading import load
-from genome.model.sampling import choose, probabilities
+from genome.model import queries
+from genome.model.kernel.cache import Cache, empty_cache, grown
+from genome.model.kernel.forward import advance
+from genome.model.kernel.layers import Params
+from genome.model.kernel.loading import load
+from genome.model.kernel.shape import shape_of
+from genome.model.options import Options, Settings
+from genome.model.sampling import Sampler, log_probabilities
 from genome.model.tokenizer import Tokenizer, token_numbers
 from genome.model.weights import EmbeddingRows, Weights
 
@@ -42,29 +48,11 @@ class Step:
     logprob: float
 
 
-@dataclass(frozen=True)
-class _Sampling:
-    temperature: float
-    top_k: int
-    top_p: float
-    seed: int | None
-
-    def check(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise Error(f"the temperature is {self.temperature}; wanted 0 (greedy) or a number above")
-        if self.top_k < 0:
-            raise Error(f"top_k is {self.top_k}; wanted 0 (all tokens) or more")
-        if not 0 < self.top_p <= 1:
-            raise Error(f"top_p is {self.top_p}; wanted a number above 0 and at most 1")
-        if self.seed is not None and self.seed < 0:
-            raise Error(f"the seed is {self.seed}; wanted 0 or more")
-
-
 class _Memory:
     """The weights of a model, once they are read."""
 
     def __init__(self) -> None:
-        self.params: llama.Params | None = None
+        self.params: Params | None = None
         self.loading = Lock()
 
 
@@ -99,7 +87,7 @@ class LanguageModel:
         self._db, self._name, self._journal, self._identify = db, name, journal, identify
         self._weights = Weights(db, name, deltas)
         tensors = self._weights.tensors()
-        self._shape = llama.shape_of(queries.hyperparameters(db), tensors)
+        self._shape = shape_of(queries.hyperparameters(db), tensors)
         self.tokenizer = Tokenizer(db, name, journal)
         self.context = self._shape.context
         self._rows = EmbeddingRows(self._weights)
@@ -120,45 +108,24 @@ class LanguageModel:
         """Gives the weights' memory back; the next `generate` would read them again."""
         self._memory.params = None
 
-    def generate(
-        self,
-        ids: Sequence[int],
-        *,
-        max_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        past_end: bool = False,
-    ) -> Iterator[Step]:
+    def generate(self, ids: Sequence[int], **options: Unpack[Options]) -> Iterator[Step]:
         """Continues a sequence of tokens, until an end token (then the last step), a stop string, a full context.
 
         Args:
             ids: the prompt's tokens, at least one.
-            max_tokens: at most so many steps.
-            temperature: 0 takes the most probable token each time.
-            top_k: draw from the k most probable tokens; 0 from all.
-            top_p: draw from the fewest tokens that together are so probable.
-            seed: the same seed gives the same text on the same machine; None a new one each time.
-            stop: texts at which to end; neither they nor what follows is given.
-            past_end: go on behind end tokens.
+            options: as `Options` tells.
 
         Raises:
             Error: at once and in one line: an empty or too long prompt, an unknown token, what is no number
                 of a token (a text, a fraction), a number out of range.
             DamagedError: weights are damaged.
         """
-        prompt = self._checked(ids)
-        if max_tokens < 0:
-            raise Error(f"max_tokens is {max_tokens}; wanted 0 or more")
-        sampling = _Sampling(temperature, top_k, top_p, seed)
-        sampling.check()
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        if not all(stops):
-            raise Error("a stop string is empty; wanted at least one character")
-        text = _Text(self.tokenizer, stops, frozenset() if past_end else self.tokenizer.ends)
-        return self._steps(prompt, min(max_tokens, self.context - len(prompt)), sampling, text)
+        settings, prompt = Settings(**options), self._checked(ids)
+        sampler = Sampler(settings, prompt, self._shape.tokens)
+        text = _Text(
+            self.tokenizer, settings.stops, frozenset() if settings.past_end else self.tokenizer.ends
+        )
+        return self._steps(prompt, min(settings.max_tokens, self.context - len(prompt)), sampler, text)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
         prompt = token_numbers(ids)
@@ -172,18 +139,17 @@ class LanguageModel:
             )
         return prompt
 
-    def _steps(self, prompt: list[int], count: int, sampling: _Sampling, text: "_Text") -> Iterator[Step]:
+    def _steps(self, prompt: list[int], count: int, sampler: Sampler, text: "_Text") -> Iterator[Step]:
         if count == 0:
             return
         params = self._loaded()
-        random = np.random.default_rng(sampling.seed)
-        cache = llama.empty_cache(self._shape, _places(len(prompt) + 1))
+        cache = empty_cache(self._shape, _places(len(prompt) + 1))
         fed, start = prompt, 0
         for number in range(count):
             with self._journal.step():
                 self._journal.record(self._resident)
                 if (places := _places(start + len(fed))) > cache.places:
-                    cache = llama.grown(cache, places)
+                    cache = grown(cache, places)
                 logits, best, logprob, cache = self._read(params, fed, start, cache)
                 start += len(fed)
                 token, chance = int(best), float(logprob)
@@ -191,15 +157,18 @@ class LanguageModel:
                     raise Error(
                         f"{self._name} gave no finite scores after {start} tokens; `genome verify` looks for damage"
                     )
-                if sampling.temperature > 0:
-                    token, chance = _drawn(np.asarray(logits), sampling, random)
+                if not sampler.greedy:
+                    scores = np.asarray(logits)
+                    token = sampler.next(scores)
+                    chance = float(log_probabilities(scores)[token])
+                sampler.told(token)
                 step = Step(token, text.feed(token, last=number == count - 1), self._identify(token), chance)
             yield step
             if text.ended:
                 return
             fed = [token]
 
-    def _loaded(self) -> llama.Params:
+    def _loaded(self) -> Params:
         memory = self._memory
         with memory.loading:
             if memory.params is None:
@@ -207,13 +176,13 @@ class LanguageModel:
                 self._journal.record(self._stored)
             return memory.params
 
-    def _read(self, params: llama.Params, tokens: list[int], start: int, cache: llama.Cache):
-        """Feeds tokens in pieces; what `llama.advance` says after the last one."""
+    def _read(self, params: Params, tokens: list[int], start: int, cache: Cache):
+        """Feeds tokens in pieces; what `advance` says after the last one."""
         told = None
         for piece, length in _pieces(tokens):
             x = np.zeros((length, self._shape.width), np.float32)
             x[: len(piece)] = self._embedded(piece)
-            *told, cache = llama.advance(self._shape, params, x, jnp.int32(start), jnp.int32(len(piece) - 1), cache)
+            *told, cache = advance(self._shape, params, x, jnp.int32(start), jnp.int32(len(piece) - 1), cache)
             start += len(piece)
         assert told is not None
         return *told, cache
@@ -245,13 +214,6 @@ def _places(tokens: int) -> int:
     """Places of a cache: a power of two times the longest piece, so that few shapes are compiled."""
     pieces = -(-tokens // PREFILL[-1])
     return PREFILL[-1] << (pieces - 1).bit_length()
-
-
-def _drawn(logits: np.ndarray, sampling: _Sampling, random: np.random.Generator) -> tuple[int, float]:
-    token = choose(*probabilities(logits, sampling.temperature, sampling.top_k, sampling.top_p), random)
-    top = float(logits.max())
-    total = float(np.exp(logits.astype(np.float64) - top).sum())
-    return token, float(logits[token]) - top - math.log(total)
 
 
 class _Text:

@@ -4,15 +4,16 @@ import jax
 import numpy as np
 from jax import Array
 
-from genome.model.linear import Dense, Matrix, finite, pack
-from genome.model.llama import JOINED, Params, Shape
+from genome.model.kernel.layers import Params
+from genome.model.kernel.linear import Dense, Matrix, finite, pack
+from genome.model.kernel.shape import JOINED, Shape
 from genome.model.quant import dequantise
 from genome.model.queries import TensorRow
 from genome.model.weights import Weights, not_finite
 
 
 def load(weights: Weights, shape: Shape) -> Params:
-    """The parameters that `llama.advance` wants.
+    """The parameters that `forward.advance` wants.
 
     Raises:
         DamagedError: a block is damaged, or a tensor holds NaN or infinity: the tensor is named.

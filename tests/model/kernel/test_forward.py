@@ -9,8 +9,11 @@ import pytest
 
 from genome.db.connect import opened
 from genome.errors import DamagedError, Error
-from genome.model import import_gguf, llama, queries
-from genome.model.loading import load
+from genome.model import import_gguf, queries
+from genome.model.kernel.cache import empty_cache, grown
+from genome.model.kernel.forward import advance, forward, logits
+from genome.model.kernel.loading import load
+from genome.model.kernel.shape import shape_of
 from genome.model.weights import Weights
 
 TOKENS = [5, 70, 70, 12, 200, 265, 3, 99, 41, 8, 150]
@@ -53,34 +56,32 @@ def textbook(tiny, tokens: list[int]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def model(tiny_db):
     with opened(tiny_db) as db:
-        shape = llama.shape_of(queries.hyperparameters(db), queries.tensors(db))
+        shape = shape_of(queries.hyperparameters(db), queries.tensors(db))
         return shape, load(Weights(db), shape)
 
 
 def fed(tiny, model, pieces: list[list[int]], places: int = 32) -> list[np.ndarray]:
     """Logits after each piece of the tokens."""
     shape, params = model
-    cache, start, found = llama.empty_cache(shape, places), 0, []
+    cache, start, found = empty_cache(shape, places), 0, []
     for piece in pieces:
         x = tiny.tensors["token_embd.weight"][piece]
-        logits, best, logprob, cache = llama.advance(
-            shape, params, x, jnp.int32(start), jnp.int32(len(piece) - 1), cache
-        )
-        assert int(best) == int(np.argmax(logits))
+        scores, best, logprob, cache = advance(shape, params, x, jnp.int32(start), jnp.int32(len(piece) - 1), cache)
+        assert int(best) == int(np.argmax(scores))
         assert float(logprob) == pytest.approx(
-            float(np.max(logits) - np.log(np.exp(np.float64(logits)).sum())), abs=1e-4
+            float(np.max(scores) - np.log(np.exp(np.float64(scores)).sum())), abs=1e-4
         )
-        found.append(np.asarray(logits))
+        found.append(np.asarray(scores))
         start += len(piece)
     return found
 
 
 def test_equals_the_textbook(tiny, model):
     shape, params = model
-    hidden, _ = llama.forward(
-        shape, params, tiny.tensors["token_embd.weight"][TOKENS], jnp.int32(0), llama.empty_cache(shape, 32)
+    hidden, _ = forward(
+        shape, params, tiny.tensors["token_embd.weight"][TOKENS], jnp.int32(0), empty_cache(shape, 32)
     )
-    np.testing.assert_allclose(llama.logits(params, hidden), textbook(tiny, TOKENS), rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(logits(params, hidden), textbook(tiny, TOKENS), rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("cuts", [range(1, 11), [4], [1, 7], [10]])
@@ -96,26 +97,22 @@ def test_any_cut_of_the_prompt_gives_the_same_logits(tiny, model, cuts):
 def test_a_grown_cache_holds_the_same(tiny, model):
     shape, params = model
     table = tiny.tensors["token_embd.weight"]
-    *_, cache = llama.advance(
-        shape, params, table[TOKENS[:-1]], jnp.int32(0), jnp.int32(9), llama.empty_cache(shape, 16)
-    )
-    logits, *_ = llama.advance(
-        shape, params, table[TOKENS[-1:]], jnp.int32(10), jnp.int32(0), llama.grown(cache, 64)
-    )
-    np.testing.assert_allclose(logits, textbook(tiny, TOKENS)[-1], rtol=2e-4, atol=2e-4)
+    *_, cache = advance(shape, params, table[TOKENS[:-1]], jnp.int32(0), jnp.int32(9), empty_cache(shape, 16))
+    scores, *_ = advance(shape, params, table[TOKENS[-1:]], jnp.int32(10), jnp.int32(0), grown(cache, 64))
+    np.testing.assert_allclose(scores, textbook(tiny, TOKENS)[-1], rtol=2e-4, atol=2e-4)
 
 
 def made(tmp_path, tiny, **options):
     import_gguf(tiny.write(tmp_path / "a.gguf", **options), tmp_path / "a.db")
     with opened(tmp_path / "a.db") as db:
-        return llama.shape_of(queries.hyperparameters(db), queries.tensors(db))
+        return shape_of(queries.hyperparameters(db), queries.tensors(db))
 
 
 def test_an_output_projection_of_its_own(tmp_path, tiny):
     weights = tiny.tensors | {"output.weight": tiny.tensors["token_embd.weight"][::-1].copy()}
     assert made(tmp_path, tiny, weights=weights).tied is False
     with opened(tmp_path / "a.db") as db:
-        shape = llama.shape_of(queries.hyperparameters(db), queries.tensors(db))
+        shape = shape_of(queries.hyperparameters(db), queries.tensors(db))
         (found,) = fed(tiny, (shape, load(Weights(db), shape)), [TOKENS])
     np.testing.assert_allclose(found, textbook(tiny, TOKENS)[-1][::-1], rtol=2e-4, atol=2e-4)
 
@@ -124,7 +121,7 @@ def test_layers_of_different_types(tmp_path, tiny):
     """As in Q4_K_M files. F16 holds each of these weights to 11 bits: the logits move by little."""
     made(tmp_path, tiny, dtypes={"blk.0.ffn_down.weight": "F16", "blk.1.attn_q.weight": "Q8_0"})
     with opened(tmp_path / "a.db") as db:
-        shape = llama.shape_of(queries.hyperparameters(db), queries.tensors(db))
+        shape = shape_of(queries.hyperparameters(db), queries.tensors(db))
         (found,) = fed(tiny, (shape, load(Weights(db), shape)), [TOKENS])
     np.testing.assert_allclose(found, textbook(tiny, TOKENS)[-1], atol=0.3)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genome.model.linear import Bytes, Dense, Nibbles, dense, finite, pack, project
+from genome.model.kernel.linear import Bytes, Dense, Nibbles, dense, finite, pack, project
 from genome.model.quant import dequantise
 
 FORMS = {"F32": Dense, "F16": Dense, "Q8_0": Bytes, "Q4_0": Nibbles, "Q4_1": Nibbles, "Q5_1": Dense}

@@ -82,7 +82,9 @@ class Parameter:
         return f"{self.name}: {self.type} = {'null' if self.default is None else repr(self.default)}"
 
     def value(self, given: object) -> Value:
-        """What somebody gave, as SQLite takes it; numbers and bytes may be told as text (bytes as hexadecimal).
+        """What somebody gave, as SQLite takes it.
+
+        Numbers and bytes may be told as text (bytes as hexadecimal), yes and no as True and False.
 
         Raises:
             Error: it is of another type, or beyond what SQLite holds.
@@ -90,6 +92,8 @@ class Parameter:
         if given is None and not self.required and self.default is None:
             return None
         try:
+            if isinstance(given, bool) and self.type == "yes|no":
+                return "yes" if given else "no"
             return _converted(self.type, given)
         except (ValueError, TypeError, OverflowError):
             wanted = _WANTED.get(self.type, "one of " + ", ".join(self.type.split("|")))

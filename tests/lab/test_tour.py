@@ -91,3 +91,21 @@ def test_the_tours_report_ends_with_what_it_was_made_from(page: str, workbench: 
 @pytest.mark.slow
 def test_the_same_tour_twice_is_the_same_page(tour: Callable[[str], str], page: str) -> None:
     assert tour("teacher") == page
+
+
+@pytest.mark.slow
+def test_two_rows_change_what_the_model_says(
+    workbench: Workbench, requests: Requests, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The second notebook, in a workbench of its own: it writes deltas there."""
+    folder = tmp_path_factory.mktemp("change")
+    for name in ("smollm2", "nsm65"):
+        (folder / f"{name}.db").symlink_to(workbench.path(name))
+    before = workbench.info("smollm2")["checksum"]
+    text = report("01_a_change_of_two_rows", {}, folder / "change.html", home=folder).read_text("utf-8")
+    assert "The capital of France is London." in text
+    assert text.count("The capital of France is Paris.") == 2
+    assert "bytes for the delta, 104," in text
+    assert "Traceback" not in text
+    assert requests(text) == []
+    assert workbench.info("smollm2")["checksum"] == before

@@ -14,8 +14,8 @@ from genome.bench import made, measure
 from genome.bench.child import tell, wait
 from genome.db.connect import header, opened
 from genome.errors import Error
-from genome.model.deltas import create
-from genome.model.inplace import apply_delta, undo
+from genome.model.deltas.inplace import apply_delta, undo
+from genome.model.deltas.making import create
 from genome.progress import Progress, silent
 from genome.workbench import Workbench
 
@@ -228,7 +228,7 @@ def import_work(gguf: str, database: str) -> float:
 
 def export_work(home: str, name: str, file: str) -> float:
     """In the child."""
-    from genome.model import exporter
+    from genome.model.formats import exporter
 
     assert exporter
     bench = Workbench(home)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from genome.model.bytelevel import LETTERS
-from genome.model.gguf_form import ARRAY, CODES, MAGIC, STRING, VALUE_TYPES
+from genome.model.formats.gguf_form import ARRAY, CODES, MAGIC, STRING, VALUE_TYPES
 
 _ALIGNMENT = 32
 _TENSOR_TYPES = {"<f4": 0, "<f2": 1}

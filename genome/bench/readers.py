@@ -14,8 +14,8 @@ from genome.bench.child import tell, wait
 from genome.db.connect import connect, meta, opened
 from genome.db.connection import snapshot
 from genome.model import import_gguf
-from genome.model.deltas import create
-from genome.model.inplace import apply_delta, undo
+from genome.model.deltas.inplace import apply_delta, undo
+from genome.model.deltas.making import create
 from genome.model.weights import Weights
 from genome.progress import Progress, silent
 

@@ -14,7 +14,7 @@ from genome.bench.measure import Run
 from genome.bench.rows import Place, Row, median_s, tried
 from genome.db.connect import opened
 from genome.model import import_gguf, queries
-from genome.model.gguf import reading
+from genome.model.formats.gguf import reading
 from genome.workbench import MODEL, Workbench
 
 _MS = 1e-3

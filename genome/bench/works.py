@@ -133,8 +133,8 @@ def _one_row(path: Path, delta: Path, number: int) -> dict[str, Any]:
     import numpy as np
 
     from genome.db.connect import opened
-    from genome.model.deltas import create
-    from genome.model.inplace import apply_delta, undo
+    from genome.model.deltas.inplace import apply_delta, undo
+    from genome.model.deltas.making import create
     from genome.model.weights import EmbeddingRows, Weights
 
     told: dict[str, Any] = {}
@@ -260,7 +260,7 @@ def lora(model: str, adapter: str, delta: str) -> dict[str, Any]:
     from hashlib import sha256
 
     from genome.db.connect import opened
-    from genome.model.lora import create_from_lora
+    from genome.model.deltas.lora import create_from_lora
     from genome.model.weights import Weights
 
     sha = sha256()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from genome.envelope import Envelope
 from genome.errors import Error, quoted
 from genome.progress import Progress, silent
 from genome.workbench import Workbench
@@ -18,6 +19,19 @@ Add = Callable[[str, str, str], argparse.ArgumentParser]
 def workbench(arguments: argparse.Namespace) -> Workbench:
     """The workbench that `--home` or the environment names."""
     return Workbench(arguments.home, bars=bars)
+
+
+def model(arguments: argparse.Namespace) -> Envelope:
+    """The envelope of the model that `--model` or the first argument names.
+
+    Raises:
+        Error: a database of that name is no model.
+    """
+    envelope = workbench(arguments).envelope(arguments.model)
+    if envelope.roles.model is None:
+        kind = " and ".join(d.kind for d in envelope.roles.databases)
+        raise Error(f"{arguments.model} is no model ({kind}); `genome list` shows which databases are")
+    return envelope
 
 
 def bars() -> AbstractContextManager[Progress]:

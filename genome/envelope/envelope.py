@@ -1,7 +1,7 @@
 """The activity envelope: the databases that one activity works with, each under a role, swapped while in use."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, Unpack
 
 import apsw
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from genome.db.templates import Template
     from genome.decompose import Decomposition
-    from genome.model import Step, Tokenizer
+    from genome.model import Options, Step, Tokenizer
     from genome.model.tensors import TensorView
 
 
@@ -318,46 +318,28 @@ class Envelope:
         told = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         return self.encode(self.tokenizer.chat(told))
 
-    def generate(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        max_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        past_end: bool = False,
-    ) -> "Iterator[Step]":
+    def generate(self, prompt: str | Sequence[int], **options: "Unpack[Options]") -> "Iterator[Step]":
         """Generates from a text (taken as it is, without BOS and chat template) or from token numbers.
 
         The model begins at once; a swap after this call does not change what this iterator gives.
 
         Args:
             prompt: a text, or token numbers (of `chat`).
-            max_tokens: at most so many steps.
-            temperature: 0 takes the likeliest token each time.
-            top_k: draw from the k likeliest tokens; 0 from all.
-            top_p: draw from the fewest tokens that together are so likely.
-            seed: the same seed gives the same text on the same machine; None a new one each time.
-            stop: texts at which to end; neither they nor what follows is given.
-            past_end: go on behind end tokens.
+            options: `max_tokens` (else 128), `temperature` (else 0: always the likeliest token), `top_k`, `top_p`,
+                `min_p`, `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `penalty_window`,
+                `logit_bias`, `seed`, `stop`, `past_end`; `genome.model.Options` tells what each does.
 
         Yields:
             one Step(token, text, id, logprob) a token.
+
+        Raises:
+            Error: at once: the prompt is empty or too long, or an option is out of range.
+
+        Example:
+            `env.generate("Once upon a time", max_tokens=64, temperature=0.8, min_p=0.05, seed=1)`
         """
-        steps = self._open.language_model().generate(
-            self.encode(prompt) if isinstance(prompt, str) else prompt,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            stop=stop,
-            past_end=past_end,
-        )
-        return self._while_open(steps)
+        ids = self.encode(prompt) if isinstance(prompt, str) else prompt
+        return self._while_open(self._open.language_model().generate(ids, **options))
 
     def _while_open(self, steps: "Iterator[Step]") -> "Iterator[Step]":
         """Ends with an error where the envelope is closed in between."""

@@ -11,7 +11,8 @@ from genome.errors import Error
 class Options(TypedDict, total=False):
     """The options of `generate`; what is left out has the value that stands first in its line, behind the colon.
 
-    Scores are changed in this order: bias, penalties, temperature; then tokens are cut off: `top_k`, `top_p`, `min_p`.
+    Scores are changed in this order: bias, penalties, temperature. Then tokens are cut off: `top_k`, `top_p`,
+    `min_p`.
 
     Attributes:
         max_tokens: 128. At most so many steps.

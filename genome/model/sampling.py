@@ -77,9 +77,9 @@ def penalised(
 ) -> np.ndarray:
     """Scores (V,) with those of recent tokens made smaller.
 
-    A token that was there n > 0 times: its score s becomes s / repetition, or s x repetition where s < 0 (Keskar et
-    al. 2019, arXiv 1909.05858, and as it is done since for scores below zero); then presence + n x frequency is taken
-    off (as OpenAI's API defines the two).
+    The score s of a token that was there n > 0 times becomes s / repetition (Keskar et al. 2019, arXiv 1909.05858),
+    or s x repetition where s < 0, so that it is made smaller there too; then presence + n x frequency is taken off
+    (the formula of OpenAI's API).
 
     Example:
         >>> penalised(np.array([3.0, -3.0, 1.0]), [0, 1, 1], repetition=1.5, presence=0.5, frequency=0.25).tolist()
@@ -99,8 +99,8 @@ def probabilities(
     """The tokens that may come next, most probable first, and their probabilities (sum 1).
 
     Temperature first, then the `top_k` most probable (0: all), then of these the fewest that together have at
-    least `top_p` (nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751), then of these the ones that have at least
-    `min_p` times the share of the first (Nguyen et al. 2024, arXiv 2407.01082).
+    least `top_p` (nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751), then of these the ones that have at
+    least `min_p` times the share of the first (Nguyen et al. 2024, arXiv 2407.01082).
 
     Args:
         logits: float32, shape (V,); minus infinity where a token may not come, but not everywhere.

@@ -32,15 +32,15 @@ _REASONS = {
     "context": "send the whole conversation to /api/chat",
     "think": "the model does not think aloud",
 }
-_SAMPLING = {"temperature", "top_k", "top_p", "seed", "num_predict", "stop"}
-_NEUTRAL = {
-    "repeat_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "min_p": 0, "typical_p": 1, "tfs_z": 1,
-    "mirostat": 0, "embedding_only": False, "vocab_only": False,
+_SAMPLING = {
+    "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty",
+    "repeat_last_n", "seed", "num_predict", "stop",
 }  # fmt: skip
+_NEUTRAL = {"typical_p": 1, "tfs_z": 1, "mirostat": 0, "embedding_only": False, "vocab_only": False}
 _TUNING = {
     "numa", "num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "low_vram", "f16_kv", "logits_all",
     "use_mmap", "use_mlock", "num_keep", "draft_num_predict",
-    "mirostat_tau", "mirostat_eta", "repeat_last_n", "penalize_newline",  # of samplers that are refused above
+    "mirostat_tau", "mirostat_eta", "penalize_newline",  # of samplers that are refused above
 }  # fmt: skip
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -161,7 +161,10 @@ def _message(message: Any) -> dict[str, str]:
 
 
 def _sampling(fields: dict[str, Any]) -> dict[str, Any]:
-    """Options of `Envelope.generate`; those that are not given have Ollama's defaults."""
+    """Options of `Envelope.generate`; those that are not given have Ollama's defaults.
+
+    But for `repeat_penalty`, which is 1, no penalty, unless it is given: Ollama's newer models leave its 1.1 aside.
+    """
     options = fields.get("options") or {}
     if not isinstance(options, dict):
         raise Error(f"options is {_shown(options)}; wanted an object")
@@ -173,10 +176,16 @@ def _sampling(fields: dict[str, Any]) -> dict[str, Any]:
             raise Error(f"there is no option {_name(name)}; wanted some of {', '.join(sorted(_SAMPLING))}")
     predict = _whole(options, "num_predict", -1)
     seed = _whole(options, "seed", -1)
+    last = _whole(options, "repeat_last_n", 64)
     return {
         "temperature": _number(options, "temperature", 0.8),
         "top_k": max(0, _whole(options, "top_k", 40)),
         "top_p": _number(options, "top_p", 0.9),
+        "min_p": _number(options, "min_p", 0.0),
+        "repetition_penalty": _number(options, "repeat_penalty", 1.0),
+        "presence_penalty": _number(options, "presence_penalty", 0.0),
+        "frequency_penalty": _number(options, "frequency_penalty", 0.0),
+        "penalty_window": last if last >= 0 else None,
         "seed": seed if seed >= 0 else None,
         "max_tokens": predict if predict > 0 else UNLIMITED,
         "stop": _stops(options.get("stop", [])),

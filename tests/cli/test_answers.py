@@ -1,6 +1,7 @@
 """Answers of the commands on the default workbench, and their JSON; and what only there can be refused."""
 
 import json
+import math
 import os
 import sys
 
@@ -130,6 +131,18 @@ def test_run_streams_the_same_text_for_the_same_seed(answer):
     first = answer(*command)
     assert first.strip()
     assert answer(*command) == first
+
+
+def test_run_with_penalties_bias_and_stop(answer, envelope):
+    """The answer without them begins " Paris."; each option does what it does in Python."""
+    first = envelope.encode(" Paris")[0]
+    command = ["run", "smollm2", "The capital of France is", "--greedy", "--raw", "--max-tokens", "6", "--json"]
+    biased = json.loads(answer(*command, "--logit-bias", f"{first}=-inf", "--repetition-penalty", "1.3"))
+    options = {"max_tokens": 6, "logit_bias": {first: -math.inf}, "repetition_penalty": 1.3}
+    wanted = list(envelope.generate("The capital of France is", **options))
+    assert biased["tokens"] == [step.token for step in wanted]
+    assert first not in biased["tokens"]
+    assert json.loads(answer(*command, "--stop", "."))["text"] == " Paris"
 
 
 def test_run_reads_standard_input(answer, monkeypatch):

@@ -55,7 +55,9 @@ def test_a_body_that_is_no_object_is_400(http, path, body):
         ({"options": {"temperature": -1}}, "temperature is -1"),
         ({"options": {"top_p": 2}}, "top_p is 2"),
         ({"options": {"stop": [""]}}, "stop string is empty"),
-        ({"options": {"repeat_penalty": 1.1}}, "repeat_penalty is not supported"),
+        ({"options": {"mirostat": 1}}, "mirostat is not supported"),
+        ({"options": {"min_p": 2}}, "min_p is 2"),
+        ({"options": {"repeat_penalty": 0}}, "repetition_penalty is 0"),
         ({"options": {"temprature": 0}}, "no option temprature"),
     ],
 )

@@ -21,7 +21,8 @@ def chat(*messages, **fields) -> Ask:
 def test_defaults():
     ask = generate()
     assert ask.sampling == {
-        "temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": None, "max_tokens": UNLIMITED, "stop": (),
+        "temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0,
+        "frequency_penalty": 0, "penalty_window": 64, "seed": None, "max_tokens": UNLIMITED, "stop": (),
     }  # fmt: skip
     assert (ask.stream, ask.chat, ask.raw, ask.keep_alive_s, ask.empty) == (True, False, None, 300, False)
     assert ask.messages == ({"role": "user", "content": "p"},)
@@ -67,6 +68,11 @@ def test_options_as_ollama_reads_them():
     assert (sampling["seed"], sampling["top_k"], sampling["max_tokens"]) == (None, 0, UNLIMITED)
     assert (sampling["stop"], sampling["temperature"]) == (("x",), 0.8)
     assert generate(options={"num_predict": 3.0}).sampling["max_tokens"] == 3
+    options = {"min_p": 0.1, "repeat_penalty": 1.2, "presence_penalty": 1, "frequency_penalty": -1}
+    sampling = generate(options={**options, "repeat_last_n": -1}).sampling
+    assert (sampling["min_p"], sampling["repetition_penalty"]) == (0.1, 1.2)
+    assert (sampling["presence_penalty"], sampling["frequency_penalty"]) == (1, -1)
+    assert sampling["penalty_window"] is None  # the whole context
 
 
 def test_samplers_that_change_nothing_are_let_pass():
@@ -76,7 +82,7 @@ def test_samplers_that_change_nothing_are_let_pass():
     chat({"role": "user", "content": "x", "images": None, "tool_calls": []}, tools=[], truncate=True)
 
 
-@pytest.mark.parametrize("name", ["repeat_penalty", "presence_penalty", "frequency_penalty", "min_p", "mirostat"])
+@pytest.mark.parametrize("name", ["typical_p", "tfs_z", "mirostat"])
 def test_samplers_that_change_something_are_refused(name):
     with pytest.raises(Error, match=f"the option {name} is not supported; leave it out"):
         generate(options={name: 2})

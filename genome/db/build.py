@@ -15,8 +15,10 @@ import apsw
 from genome.db.complaints import sqlite_errors
 from genome.db.connect import prepare, taking_the_place
 from genome.db.contents import digests, identity
+from genome.db.files import uri
 from genome.db.kinds import APPLICATION_ID, FINGERPRINTS, KINDS, SCHEMA_VERSION, schema
 from genome.db.layout import inside_virtual
+from genome.db.pages import CHECKSUM_BYTES, parameters
 from genome.errors import Error
 
 PAGE_BYTES = 16384
@@ -77,8 +79,10 @@ def _begin(path: Path, kind: str, page_bytes: int) -> tuple[Path, apsw.Connectio
 
 
 def _create(growing: Path, kind: str, page_bytes: int) -> apsw.Connection:
-    db = apsw.Connection(str(growing))
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    db = apsw.Connection(f"{uri(growing.absolute())}?{parameters(page_bytes=page_bytes)}", flags)
     try:
+        db.reserve_bytes("main", CHECKSUM_BYTES)
         prepare(db)
         # No journal file: a build that fails is thrown away whole. One sync, when it is complete.
         settings = {

@@ -24,7 +24,7 @@ _FACTS, _FACT_BYTES, _SQL_BYTES, _STEPS = 256, 1 << 20, 1 << 16, 20_000
 """What opening takes from a file: rows of `meta`, bytes of each, bytes of one SQL, steps for one statement."""
 
 
-def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
+def connect(path: Path | str, kind: str | None = None, *, checked: bool = True) -> apsw.Connection:
     """Opens a reference database for reading; nothing in the file is run.
 
     Each statement reads one whole state, also while another process writes; several statements do so within
@@ -34,15 +34,16 @@ def connect(path: Path | str, kind: str | None = None) -> apsw.Connection:
     Args:
         path: the database file.
         kind: refuse any other kind.
+        checked: compare each page that is read with its checksum; `verify` looks at all of them.
 
     Raises:
         NotFoundError: no such file.
-        DamagedError: not a database of this program, truncated, or without its tables.
+        DamagedError: not a database of this program, truncated, damaged, or without its tables.
         Error: of another kind or of another schema version, not readable, or being written for very long.
     """
     path = Path(path)
     with sqlite_errors(path):
-        db = _open(path, kind)
+        db = _open(path, kind, checked=checked)
         try:
             with _opening(db), snapshot(db):
                 check(db, kind)
@@ -110,7 +111,7 @@ def taking_the_place(path: Path) -> Iterator[None]:
             old.close(True)
 
 
-def _open(path: Path, kind: str | None, *, write: bool = False) -> Connection:
+def _open(path: Path, kind: str | None, *, write: bool = False, checked: bool = True) -> Connection:
     """The file's connection, when its first bytes are a database's of this program; no lock is taken."""
     wanted = f"{kind or 'reference'} database"
     if kind is not None and kind not in KINDS:
@@ -120,7 +121,7 @@ def _open(path: Path, kind: str | None, *, write: bool = False) -> Connection:
         file.check_beside()
         if write and file.frozen:
             raise Error(f"{path} is read-only; make it writable to change it in place, or change a copy")
-        db = Connection(file, write=write)
+        db = Connection(file, write=write, checked=checked)
         try:
             mark = Mark.read(db)
             if not file.moved():
@@ -171,10 +172,10 @@ def _excludes(db: Connection) -> bool:
 
 
 @contextmanager
-def opened(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connection]:
+def opened(path: Path | str, kind: str | None = None, *, checked: bool = True) -> Iterator[apsw.Connection]:
     """`connect`, closed at the end of the block; SQLite's own complaints become one clear line."""
     with sqlite_errors(path):
-        db = connect(path, kind)
+        db = connect(path, kind, checked=checked)
         try:
             yield db
         finally:

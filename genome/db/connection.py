@@ -35,11 +35,12 @@ class Connection(apsw.Connection):
     Args:
         file: what to open.
         write: not for reading only.
+        checked: compare pages with their checksums.
     """
 
-    def __init__(self, file: DatabaseFile, *, write: bool = False) -> None:
+    def __init__(self, file: DatabaseFile, *, write: bool = False, checked: bool = True) -> None:
         flags = apsw.SQLITE_OPEN_READWRITE if write else apsw.SQLITE_OPEN_READONLY
-        super().__init__(file.address(write=write), flags=flags | apsw.SQLITE_OPEN_URI)
+        super().__init__(file.address(write=write, checked=checked), flags=flags | apsw.SQLITE_OPEN_URI)
         self.file = file
         self.turn = RLock()
         self._inside: Counter[int] = Counter()  # threads in a snapshot, and how often

@@ -12,6 +12,7 @@ from genome.db.blocks import checksum
 from genome.db.connect import meta, opened
 from genome.db.connection import snapshot
 from genome.db.layout import inside_virtual, plain, strangers
+from genome.db.pages import damaged
 from genome.errors import DamagedError
 
 Digest = tuple[int, str]
@@ -88,8 +89,11 @@ def verify(path: Path, progress: Callable[[str], None] = lambda _: None) -> list
     """
     problems: list[Problem] = []
     try:
-        with opened(path) as db, snapshot(db):
+        with opened(path, checked=False) as db, snapshot(db):
             progress("pages")
+            problems += [
+                Problem("pages", f"the page at byte {at} is not what was written") for at in damaged(str(path))
+            ]
             problems += [Problem("pages", text) for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
             facts = meta(db)
             problems += [

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 import apsw
 
 from genome.db.kinds import APPLICATION_ID, SCHEMA_VERSION
+from genome.db.pages import parameters
 from genome.errors import DamagedError, Error, NotFoundError
 
 HEAD_BYTES = 100
@@ -66,9 +67,10 @@ class DatabaseFile:
             return True
         return (now.st_dev, now.st_ino) != self.identity
 
-    def address(self, *, write: bool = False) -> str:
+    def address(self, *, write: bool = False, checked: bool = True) -> str:
         """The URI under which SQLite opens it; a frozen file needs no locks."""
-        return f"{uri(Path(self.real))}?{'immutable=1' if self.frozen else 'mode=rw' if write else 'mode=ro'}"
+        how = "immutable=1" if self.frozen else "mode=rw" if write else "mode=ro"
+        return f"{uri(Path(self.real))}?{how}&{parameters(checked=checked)}"
 
     def check_beside(self) -> None:
         """Refuses what lies beside the file and would change what it says.

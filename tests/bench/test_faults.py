@@ -28,7 +28,7 @@ def test_killed_processes_leave_the_old_state_or_the_new_one(tmp_path: Path):
 
 def test_each_flipped_byte_that_changes_data_is_found(model: Path):
     told = measure.run("genome.bench.flips:flips", str(model), 60, 1).value
-    assert (told["flips"], told["missed"], told["raw"]) == (60, [], [])
+    assert (told["flips"], told["missed"], told["raw"], told["wrong"]) == (60, [], [], [])
     assert 10 < told["changed"] < 60  # pages are not full: some bytes hold nothing
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from genome.db import iter_rows, read_rows, write_rows
 from genome.db.blocks import _BLOCKS, BLOCK_BYTES, checksum, cuts
 from genome.db.connect import opened, prepare
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.errors import DamagedError, Error, NotFoundError
 
 TABLE = """
@@ -71,7 +73,7 @@ def test_only_the_blocks_that_hold_the_rows_are_read(model: Path):
         assert [at for at, *_ in iter_rows(db, 0, 110, 50)] == [107]
         assert [at for at, *_ in iter_rows(db, 0, 213, 2)] == [107, 214]
         assert [at for at, *_ in iter_rows(db, 0, 106, 1)] == [0]
-    other = apsw.Connection(str(model))
+    other = Connection(DatabaseFile.find(model, "database"), write=True)
     other.execute("UPDATE block SET data = zeroblob(length(data)) WHERE NOT (array = 0 AND first_row = 107)")
     other.close()
     with opened(model) as db:
@@ -107,7 +109,7 @@ def test_missing_rows_and_missing_blocks(model: Path):
         with pytest.raises(NotFoundError):
             read_rows(db, 9, 0, 1, 612)
         assert read_rows(db, 0, 300, 0, 612) == b""
-    other = apsw.Connection(str(model))
+    other = Connection(DatabaseFile.find(model, "database"), write=True)
     other.execute("DELETE FROM block WHERE array = 0 AND first_row = 107")
     other.close()
     with opened(model) as db, pytest.raises(DamagedError, match="rows 214 to 299 are damaged"):

@@ -12,14 +12,15 @@ import pytest
 
 from genome.db import connect, header, is_database, verify
 from genome.db.connect import opened
-from genome.db.files import uri
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile, uri
 from genome.db.kinds import APPLICATION_ID
 from genome.errors import DamagedError, Error, NotFoundError
 
 
 def edit(path: Path, sql: str) -> None:
     """What a stranger can do to a file with a program of their own."""
-    db = apsw.Connection(str(path))
+    db = Connection(DatabaseFile.find(path, "database"), write=True)
     db.pragma("writable_schema", 1)
     db.execute(sql)
     db.close()
@@ -107,14 +108,14 @@ def test_truncated(model: Path, rest: float):
 
 def test_a_write_ahead_log_is_not_replayed(model: Path):
     """A reference database is one file: a log that somebody lays beside it does not change what it says."""
-    other = apsw.Connection(str(model))
+    other = Connection(DatabaseFile.find(model, "database"), write=True)
     other.pragma("journal_mode", "WAL")
     other.execute("UPDATE meta SET value = 'stolen' WHERE key = 'licence'")
     assert model.with_name("m.db-wal").stat().st_size
     assert "write-ahead log beside it (m.db-wal)" in refused(model)
     other.close()
     assert "set to write-ahead logging by another program" in refused(model)
-    other = apsw.Connection(str(model))
+    other = Connection(DatabaseFile.find(model, "database"), write=True)
     other.pragma("journal_mode", "DELETE")
     other.close()
     assert header(model)["licence"] == "stolen"
@@ -147,7 +148,7 @@ def test_a_write_ahead_log_is_not_replayed(model: Path):
 def test_altered_schemas_are_refused(model: Path, sql: str, said: str):
     from genome.db.connect import prepare
 
-    db = apsw.Connection(str(model))
+    db = Connection(DatabaseFile.find(model, "database"), write=True)
     prepare(db)
     db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
     db.pragma("writable_schema", 1)

@@ -4,11 +4,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import apsw
 import pytest
 
 from genome.db import verify
 from genome.db.connect import prepare
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.errors import Error
 
 
@@ -18,7 +19,7 @@ def said(path: Path) -> dict[str, str]:
 
 def rows(path: Path) -> list[tuple]:
     """All that the tables and the header say, read without this program's checks."""
-    db = apsw.Connection(str(path))
+    db = Connection(DatabaseFile.find(path, "database"), write=True)
     prepare(db)
     try:
         names = [n for (n,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
@@ -47,7 +48,10 @@ def test_a_flipped_bit_in_a_block_names_its_rows(model: Path, pattern: Callable[
     assert at > 0
     data[at] ^= 4
     model.write_bytes(data)
-    assert said(model) == {"block": "tensor t0, rows 107 to 213: checksum differs"}
+    assert said(model) == {
+        "block": "tensor t0, rows 107 to 213: checksum differs",
+        "pages": f"the page at byte {at // 16384 * 16384} is not what was written",
+    }
 
 
 @pytest.mark.parametrize(
@@ -64,14 +68,14 @@ def test_a_flipped_bit_in_a_block_names_its_rows(model: Path, pattern: Callable[
     ],
 )
 def test_altered_rows_are_told(model: Path, sql: str, table: str, text: str):
-    db = apsw.Connection(str(model))
+    db = Connection(DatabaseFile.find(model, "database"), write=True)
     db.execute(sql)
     db.close()
     assert text in said(model)[table]
 
 
 def test_an_altered_vector_index_is_told(genome: Path):
-    db = apsw.Connection(str(genome))
+    db = Connection(DatabaseFile.find(genome, "database"), write=True)
     db.execute("UPDATE composition_index_vector_chunks00 SET vectors = zeroblob(length(vectors))")
     db.close()
     assert said(genome) == {"composition_index_vector_chunks00": "has other values than it was built with"}

@@ -9,6 +9,8 @@ import pytest
 
 from genome.db import connect, header, verify, writing
 from genome.db.connect import opened
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.errors import DamagedError, Error
 
 ENDLESS = "WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
@@ -16,7 +18,7 @@ ENDLESS = "WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
 
 def alter(path: Path, sql: str) -> None:
     """What a stranger can do with a program of their own."""
-    db = apsw.Connection(str(path))
+    db = Connection(DatabaseFile.find(path, "database"), write=True)
     db.pragma("writable_schema", 1)
     db.execute(sql)
     db.close()

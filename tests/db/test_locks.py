@@ -17,6 +17,7 @@ import pytest
 from genome.db import building, connect, header, snapshot, verify, writing
 from genome.db import connection as waits
 from genome.db.connect import is_database, opened, schema_version
+from genome.db.connection import Connection
 from genome.db.files import DatabaseFile
 from genome.errors import DamagedError, Error, NotFoundError
 
@@ -220,7 +221,7 @@ def test_a_read_only_file_is_read_without_locks_and_not_written(model: Path):
     model.chmod(0o444)
     with opened(model) as db:
         assert db.readonly("main")
-    assert DatabaseFile.find(model, "").address().endswith("?immutable=1")
+    assert DatabaseFile.find(model, "").address().endswith("?immutable=1&vfs=genome")
     with pytest.raises(Error, match="is read-only; make it writable"), writing(model):
         raise AssertionError("the block of a refused change runs")
 
@@ -388,7 +389,7 @@ def test_snapshots_that_overlap_without_end_let_a_writer_in(model: Path, monkeyp
 
 
 def test_a_stranger_takes_no_part_in_a_change(model: Path):
-    db = apsw.Connection(str(model))
+    db = Connection(DatabaseFile.find(model, "database"), write=True)
     db.execute("CREATE INDEX spy ON token (hex(piece))")
     db.close()
     with pytest.raises(DamagedError, match="has 'spy', which is none of its kind"), writing(model):

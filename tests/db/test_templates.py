@@ -11,6 +11,8 @@ import apsw
 import pytest
 
 from genome.db import header, query, templates
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.db.query import Source, Table, explain, run
 from genome.errors import DamagedError, Error, NotFoundError
 
@@ -291,7 +293,7 @@ def test_the_vector_index_is_read(write, genome):
 
 
 def test_tables_that_are_none_of_the_kind(write, model):
-    db = apsw.Connection(str(model))
+    db = Connection(DatabaseFile.find(model, "database"), write=True)
     db.execute("CREATE TABLE stranger (a); INSERT INTO stranger VALUES (1)")
     db.close()
     with pytest.raises(Error, match=r"reads model\.stranger"):

@@ -2,7 +2,6 @@
 
 import re
 
-import apsw
 import gguf
 import numpy as np
 import polars as pl
@@ -12,6 +11,8 @@ from hypothesis import strategies as st
 
 from genome.db import Journal
 from genome.db.connect import opened
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import import_gguf, queries
 from genome.model.tensors import TensorView, tensor_frame
@@ -202,7 +203,7 @@ def test_other_blocks_are_not_read(path, tmp_path):
     """Rows 250 to 259 are in blocks 0 and 1, row 999 in block 3: block 2 is damaged, and nobody notices."""
     copy = tmp_path / "copy.db"
     copy.write_bytes(path.read_bytes())
-    writable = apsw.Connection(str(copy))
+    writable = Connection(DatabaseFile.find(copy, "database"), write=True)
     number = "SELECT id FROM tensor WHERE name = 'tall.weight'"
     writable.execute(f"UPDATE block SET data = zeroblob(length(data)) WHERE first_row = 512 AND array = ({number})")
     writable.close()

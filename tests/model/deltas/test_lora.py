@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import apsw
 import gguf
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ from safetensors.numpy import load_file, save_file
 from genome.db import verify
 from genome.db.blocks import checksum
 from genome.db.connect import meta, opened
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import import_gguf
 from genome.model.deltas.inplace import apply_delta, undo
@@ -360,7 +361,7 @@ def test_a_norm_in_half_precision_stays_float32(tiny, tiny_db, tmp_path):
 def altered(delta: Path, path: Path, sql: str, *values: object) -> Path:
     """A copy of a delta that somebody changed by other means, its digests left as they were."""
     shutil.copy(delta, path)
-    db = apsw.Connection(str(path))
+    db = Connection(DatabaseFile.find(path, "database"), write=True)
     db.execute(sql, values)
     db.close()
     return path

@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genome.db import building, write_rows
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import import_gguf
 from genome.model.formats.exported import Exported
@@ -256,7 +258,7 @@ def test_memory_does_not_grow_with_the_model(tmp_path):
 
 def applied(database: Path, change: Callable[[apsw.Connection], object]) -> Exported:
     """Changes a model as an applied delta does, and exports it."""
-    db = apsw.Connection(str(database))
+    db = Connection(DatabaseFile.find(database, "database"), write=True)
     change(db)
     db.execute("INSERT INTO applied VALUES (0, 'delta', 'a', 'b', '2026-01-01', '{}')")
     db.close()
@@ -409,7 +411,7 @@ DAMAGE = {
 @pytest.mark.parametrize("what", DAMAGE)
 def test_damage(copied, tmp_path, refused, what):
     sql, said = DAMAGE[what]
-    db = apsw.Connection(str(copied))
+    db = Connection(DatabaseFile.find(copied, "database"), write=True)
     db.execute(sql)
     db.close()
     assert said in refused(copied, tmp_path / "a.gguf", DamagedError)

@@ -9,6 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 from genome.db import header, verify
 from genome.db.connect import opened
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import queries
 from genome.model.formats.dispatch import default_name, export_model, import_model, source_sha256
@@ -176,9 +178,8 @@ def test_a_part_without_its_index(folder, tmp_path):
 
 
 def damaged(path, sql):
-    import apsw
 
-    db = apsw.Connection(str(path))
+    db = Connection(DatabaseFile.find(path, "database"), write=True)
     db.execute(sql)
     db.close()
 
@@ -223,14 +224,13 @@ def test_a_bomb_is_cut_off(tmp_path):
     """A head that would unpack to a gigabyte ends where the file's size does."""
     import tracemalloc
 
-    import apsw
     import zstandard
 
     save_file({"a": np.ones(3)}, tmp_path / "a.safetensors")
     import_model(tmp_path / "a.safetensors", tmp_path / "a.db")
     packer = zstandard.ZstdCompressor().compressobj()
     bomb = b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(1 << 10)), packer.flush()])
-    db = apsw.Connection(str(tmp_path / "a.db"))
+    db = Connection(DatabaseFile.find(tmp_path / "a.db", "database"), write=True)
     db.execute("UPDATE file SET head = ?", (bomb,))
     db.close()
     tracemalloc.start()

@@ -5,7 +5,6 @@ import os
 import shutil
 from pathlib import Path
 
-import apsw
 import gguf
 import numpy as np
 import pytest
@@ -14,6 +13,8 @@ from gguf_cases import LITTLE, part, split, tensor
 from genome.db import header
 from genome.db.blocks import read_rows
 from genome.db.connect import opened
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.model import import_gguf, queries
 from genome.model.formats.dispatch import source_sha256
@@ -137,7 +138,7 @@ DAMAGE = {
 @pytest.mark.parametrize("what", DAMAGE)
 def test_damage_leaves_nothing(parts, tmp_path, what):
     import_gguf(parts / NAMES[0], tmp_path / "big.db")
-    db = apsw.Connection(str(tmp_path / "big.db"))
+    db = Connection(DatabaseFile.find(tmp_path / "big.db", "database"), write=True)
     db.execute(DAMAGE[what])
     db.close()
     with pytest.raises(DamagedError):

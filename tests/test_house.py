@@ -18,7 +18,7 @@ PACKAGE = ROOT / "genome"
 FLOORS = {
     "errors": 0, "ids": 0, "primitives": 0, "progress": 0, "resources": 0,
     "db": 1, "sources": 1,
-    "model": 2, "decompose": 2,
+    "model": 2, "decompose": 2, "speech": 2,
     "workbench": 3, "envelope": 3,
     "lab": 4, "server": 4, "bench": 4,
     "cli": 5,

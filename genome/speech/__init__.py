@@ -1,0 +1,1 @@
+"""Speech by its formants: sound from parameters, parameters from sound."""

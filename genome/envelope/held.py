@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from genome.model import LanguageModel, Tokenizer
     from genome.model.weights import Weights
 
+EXECUTABLES = ".executables"
+"""The folder beside a workbench's databases in which compiled steps are kept."""
 
 Connect = Callable[[Database], apsw.Connection]
 
@@ -184,10 +186,11 @@ class Held:
             if self._language_model is None:
                 from genome.model import LanguageModel
 
-                db, name = self.model(), self.roles.model.name if self.roles.model else ""
+                db, role = self.model(), self.roles.model
                 self._language_model = LanguageModel(
-                    db, name, self._journal, identify=self.identify(), deltas=self.deltas()
-                )
+                    db, role.name if role else "", self._journal, identify=self.identify(), deltas=self.deltas(),
+                    executables=role.path.parent / EXECUTABLES if role else None,
+                )  # fmt: skip
             return self._language_model
 
     def close(self) -> None:

@@ -4,31 +4,26 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from threading import Lock
+from pathlib import Path
 from typing import Unpack
 
 import apsw
-import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from genome.db.journal import Access, Journal
 from genome.errors import Error
 from genome.ids import GenomeID
 from genome.model import queries
-from genome.model.kernel.cache import Cache, empty_cache, grown
-from genome.model.kernel.forward import advance
+from genome.model.kernel.cache import Cache
+from genome.model.kernel.engine import Engine, pieces
+from genome.model.kernel.executables import Executables
 from genome.model.kernel.layers import Params
-from genome.model.kernel.loading import load
 from genome.model.kernel.shape import shape_of
 from genome.model.options import Options, Settings
 from genome.model.sampling import Sampler, log_probabilities
 from genome.model.tokenizer import Tokenizer, token_numbers
 from genome.model.weights import EmbeddingRows, Weights
-
-PREFILL = (32, 256)
-"""Prompts are read in pieces of these lengths, the last one filled up: two shapes to compile, not one each."""
-SINGLY = 16
-"""So few tokens are read one by one, as in decoding: compiling takes longer than that."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +43,6 @@ class Step:
     logprob: float
 
 
-class _Memory:
-    """The weights of a model, once they are read."""
-
-    def __init__(self) -> None:
-        self.params: Params | None = None
-        self.loading = Lock()
-
-
 class LanguageModel:
     """A language model in a database. Opening it reads no weight; the first `generate` reads them all.
 
@@ -65,6 +52,7 @@ class LanguageModel:
         journal: told what each step touched.
         identify: the genome ID of a token number, or None.
         deltas: open `delta` databases, laid over it in this order; they stay the caller's.
+        executables: a folder that keeps what was compiled for the next process; None keeps nothing.
 
     Attributes:
         tokenizer: of this model.
@@ -83,6 +71,7 @@ class LanguageModel:
         *,
         identify: Callable[[int], GenomeID | None] = lambda token: None,
         deltas: Sequence[apsw.Connection] = (),
+        executables: Path | None = None,
     ) -> None:
         self._db, self._name, self._journal, self._identify = db, name, journal, identify
         self._weights = Weights(db, name, deltas)
@@ -95,7 +84,7 @@ class LanguageModel:
         used = [t for t in tensors if t.name != embedding or self._shape.tied]
         self._stored = tuple(Access(name, t.name, 0, t.row_count, t.size_bytes, "disk") for t in used)
         self._resident = tuple(access._replace(source="memory") for access in self._stored)
-        self._memory = _Memory()
+        self._engine = Engine(self._weights, self._shape, Executables(executables))
 
     def noted_by(self, journal: Journal, identify: Callable[[int], GenomeID | None]) -> "LanguageModel":
         """The same model for another activity: a journal of its own, the weights in memory once for both."""
@@ -104,9 +93,13 @@ class LanguageModel:
         twin.tokenizer = Tokenizer(self._db, self._name, journal)
         return twin
 
+    def prepare(self) -> None:
+        """Reads the weights and compiles what the first tokens need, so that the next process need not."""
+        self._engine.prepare()
+
     def close(self) -> None:
         """Gives the weights' memory back; the next `generate` would read them again."""
-        self._memory.params = None
+        self._engine.close()
 
     def generate(self, ids: Sequence[int], **options: Unpack[Options]) -> Iterator[Step]:
         """Continues a sequence of tokens, until an end token (then the last step), a stop string, a full context.
@@ -122,9 +115,7 @@ class LanguageModel:
         """
         settings, prompt = Settings(**options), self._checked(ids)
         sampler = Sampler(settings, prompt, self._shape.tokens)
-        text = _Text(
-            self.tokenizer, settings.stops, frozenset() if settings.past_end else self.tokenizer.ends
-        )
+        text = _Text(self.tokenizer, settings.stops, frozenset() if settings.past_end else self.tokenizer.ends)
         return self._steps(prompt, min(settings.max_tokens, self.context - len(prompt)), sampler, text)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
@@ -142,14 +133,14 @@ class LanguageModel:
     def _steps(self, prompt: list[int], count: int, sampler: Sampler, text: "_Text") -> Iterator[Step]:
         if count == 0:
             return
-        params = self._loaded()
-        cache = empty_cache(self._shape, _places(len(prompt) + 1))
+        params, read = self._engine.params()
+        if read:
+            self._journal.record(self._stored)
+        cache = self._engine.cache(len(prompt) + 1)
         fed, start = prompt, 0
         for number in range(count):
             with self._journal.step():
                 self._journal.record(self._resident)
-                if (places := _places(start + len(fed))) > cache.places:
-                    cache = grown(cache, places)
                 logits, best, logprob, cache = self._read(params, fed, start, cache)
                 start += len(fed)
                 token, chance = int(best), float(logprob)
@@ -168,24 +159,17 @@ class LanguageModel:
                 return
             fed = [token]
 
-    def _loaded(self) -> Params:
-        memory = self._memory
-        with memory.loading:
-            if memory.params is None:
-                memory.params = load(self._weights, self._shape)
-                self._journal.record(self._stored)
-            return memory.params
-
-    def _read(self, params: Params, tokens: list[int], start: int, cache: Cache):
-        """Feeds tokens in pieces; what `advance` says after the last one."""
+    def _read(
+        self, params: Params, tokens: list[int], start: int, cache: Cache
+    ) -> tuple[Array, Array, Array, Cache]:
+        """Feeds tokens in pieces; what `Engine.step` says after the last one."""
         told = None
-        for piece, length in _pieces(tokens):
-            x = np.zeros((length, self._shape.width), np.float32)
-            x[: len(piece)] = self._embedded(piece)
-            *told, cache = advance(self._shape, params, x, jnp.int32(start), jnp.int32(len(piece) - 1), cache)
+        for piece, length in pieces(tokens):
+            told = self._engine.step(params, self._embedded(piece), length, start, cache)
+            cache = told[-1]
             start += len(piece)
         assert told is not None
-        return *told, cache
+        return told
 
     def _embedded(self, tokens: list[int]) -> list[np.ndarray]:
         found = [self._rows.row(token) for token in tokens]
@@ -198,22 +182,6 @@ class LanguageModel:
                 ]
             )
         return [row for row, _ in found]
-
-
-def _pieces(tokens: list[int]) -> Iterator[tuple[list[int], int]]:
-    """A prompt cut up, and the length that each piece is filled up to; a few tokens go one by one."""
-    for at in range(0, len(tokens), PREFILL[-1]):
-        piece = tokens[at : at + PREFILL[-1]]
-        if len(piece) <= SINGLY:
-            yield from (([token], 1) for token in piece)
-        else:
-            yield piece, next(length for length in PREFILL if length >= len(piece))
-
-
-def _places(tokens: int) -> int:
-    """Places of a cache: a power of two times the longest piece, so that few shapes are compiled."""
-    pieces = -(-tokens // PREFILL[-1])
-    return PREFILL[-1] << (pieces - 1).bit_length()
 
 
 class _Text:

@@ -1,0 +1,142 @@
+"""Compiled functions that outlive the process: what was compiled once is loaded in a twentieth of the time.
+
+An executable is machine code in a pickle, and loading one runs it. So each file is signed (HMAC-SHA-256) with a
+secret of this user that lies outside of the folder: what another person put there, or what is damaged, is not
+loaded but compiled again. Files of another jax, processor or version of this program have other names.
+"""
+
+import hashlib
+import hmac
+import os
+import pickle
+import platform
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import jax
+import jaxlib.version
+from jax.experimental.serialize_executable import deserialize_and_load, serialize
+
+from genome import sources
+
+_SIGNATURE_BYTES = 32
+_CODE = ("*.py", "../quant.py")
+"""What executables are made of, from this folder on: a change of it makes new ones."""
+
+Call = Callable[..., Any]
+
+_ready: dict[str, Call] = {}
+"""Those of this process, for all models of the same shapes."""
+_making = Lock()
+
+
+class Executables:
+    """Executables in a folder; each is loaded, or else compiled and kept, when it is first asked for.
+
+    Args:
+        folder: where they are kept; made when it is needed. None keeps nothing. Where it cannot be written to,
+            the next process compiles again.
+
+    Attributes:
+        compiled: how many had to be compiled, neither made in this process before nor kept.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self.compiled = 0
+
+    def get(self, function: Any, static: Any, *arguments: Any) -> Call:
+        """The executable of `function(static, *arguments)`; call it with arguments of the same shapes.
+
+        Args:
+            function: from `jax.jit`; its first argument is static.
+            static: that one: its `repr` tells what it is.
+            arguments: trees of arrays or `jax.ShapeDtypeStruct`; their shapes count, not their numbers.
+        """
+        name = _name(function, static, arguments)
+        with _making:
+            if (found := _ready.get(name) or self._load(name)) is None:
+                self.compiled += 1
+                found = function.lower(static, *arguments).compile()
+                self._keep(name, found)
+            _ready[name] = found
+        return found
+
+    def _load(self, name: str) -> Call | None:
+        if self._folder is None:
+            return None
+        try:
+            signed = (self._folder / name).read_bytes()
+        except OSError:
+            return None
+        signature, told = signed[:_SIGNATURE_BYTES], signed[_SIGNATURE_BYTES:]
+        secret = _secret()
+        if secret is None or not hmac.compare_digest(signature, _signed(secret, name, told)):
+            return None
+        return deserialize_and_load(*pickle.loads(told))
+
+    def _keep(self, name: str, compiled: Any) -> None:
+        secret = None if self._folder is None else _secret()
+        if self._folder is None or secret is None:
+            return
+        try:
+            told = pickle.dumps(serialize(compiled))
+        except (ValueError, NotImplementedError):  # a backend that cannot: it compiles each time
+            return
+        whole = self._folder / f".{name}.{os.getpid()}"
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            whole.write_bytes(_signed(secret, name, told) + told)
+            whole.replace(self._folder / name)
+
+
+def _name(function: Any, static: Any, arguments: Any) -> str:
+    """A digest of everything that an executable depends on."""
+    leaves, tree = jax.tree.flatten(arguments)
+    shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
+    told = (*_machine(), function.__module__, function.__qualname__, static, tree, shapes)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:40]
+
+
+@cache
+def _machine() -> tuple[str, ...]:
+    """The processor with its abilities, the libraries, this program's code."""
+    device = jax.devices()[0]
+    code = hashlib.sha256()
+    for pattern in _CODE:
+        for path in sorted(Path(__file__).parent.glob(pattern)):
+            code.update(path.read_bytes())
+    versions = (jax.__version__, jaxlib.version.__version__, device.client.platform_version)
+    return (device.platform, device.device_kind, str(jax.device_count()), *versions, _processor(), code.hexdigest())
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    return " ".join((platform.machine(), platform.processor(), *told))
+
+
+def _secret() -> bytes | None:
+    """This user's key, made when it is missing; None where it can be neither read nor written."""
+    path = sources.cache_folder() / "executables.key"
+    with suppress(OSError):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = path.with_suffix(f".{os.getpid()}")
+            with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(_SIGNATURE_BYTES))
+            made.replace(path)
+        return path.read_bytes()
+    return None
+
+
+def _signed(secret: bytes, name: str, told: bytes) -> bytes:
+    return hmac.digest(secret, name.encode() + told, "sha256")

@@ -3,11 +3,14 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genome.cli.shared import Add, add_json, count, model, print_json, read_stdin, seed
 from genome.envelope import Envelope
-from genome.errors import quoted
+from genome.errors import Error, quoted
+
+if TYPE_CHECKING:
+    from genome.model import Step
 
 
 def add_commands(add: Add) -> None:
@@ -26,6 +29,10 @@ def add_commands(add: Add) -> None:
     run.add_argument("--stop", metavar="TEXT", action="append", help="end where it comes; may be given again")
     run.add_argument("--seed", metavar="N", type=seed, help="the same seed gives the same text")
     _add_sampling(run)
+    run.add_argument(
+        "--alternatives", metavar="N", type=count,
+        help="with --json: each step's log probability, and of the N likeliest tokens",
+    )  # fmt: skip
     add_json(run)
     run.set_defaults(run=_run)
 
@@ -55,6 +62,8 @@ def _add_sampling(run: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.alternatives and not arguments.json:
+        raise Error("--alternatives are for a program to read; give --json too")
     with model(arguments) as envelope:
         if arguments.prompt is None and sys.stdin.isatty() and not arguments.json:
             _converse(envelope, arguments)
@@ -62,9 +71,10 @@ def _run(arguments: argparse.Namespace) -> None:
         prompt = read_stdin() if arguments.prompt is None else arguments.prompt
         ids = envelope.encode(prompt) if arguments.raw else envelope.chat(prompt)
         show = (lambda _: None) if arguments.json else _stream
-        tokens, text = _generate(envelope, ids, arguments, show)
+        steps = _generate(envelope, ids, arguments, show)
         if arguments.json:
-            print_json({"prompt": prompt, "tokens": tokens, "text": text})
+            told = {"prompt": prompt, "tokens": [step.token for step in steps], "text": _text(steps)}
+            print_json(told | ({"steps": [_told(step) for step in steps]} if arguments.alternatives else {}))
         else:
             print()
 
@@ -82,27 +92,35 @@ def _converse(envelope: Envelope, arguments: argparse.Namespace) -> None:
             continue
         messages.append({"role": "user", "content": said})
         ids = envelope.encode(said) if arguments.raw else envelope.chat(messages)
-        _, answer = _generate(envelope, ids, arguments, _stream)
+        answer = _text(_generate(envelope, ids, arguments, _stream))
         messages.append({"role": "assistant", "content": answer})
         print()
 
 
 def _generate(
     envelope: Envelope, ids: list[int], arguments: argparse.Namespace, show: Callable[[str], None]
-) -> tuple[list[int], str]:
-    tokens, parts = [], []
+) -> "list[Step]":
+    steps = []
     for step in envelope.generate(ids, **_options(arguments)):
-        tokens.append(step.token)
-        parts.append(step.text)
+        steps.append(step)
         show(step.text)
-    return tokens, "".join(parts)
+    return steps
+
+
+def _text(steps: "list[Step]") -> str:
+    return "".join(step.text for step in steps)
+
+
+def _told(step: "Step") -> dict[str, Any]:
+    others = [{"token": o.token, "text": o.text, "logprob": o.logprob} for o in step.alternatives]
+    return {"token": step.token, "text": step.text, "logprob": step.logprob, "alternatives": others}
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Options of `Envelope.generate`: those that were given."""
     names = (
         "max_tokens", "stop", "seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-        "presence_penalty", "frequency_penalty", "penalty_window",
+        "presence_penalty", "frequency_penalty", "penalty_window", "alternatives",
     )  # fmt: skip
     told = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     if arguments.greedy:

@@ -327,10 +327,11 @@ class Envelope:
             prompt: a text, or token numbers (of `chat`).
             options: `max_tokens` (else 128), `temperature` (else 0: always the likeliest token), `top_k`, `top_p`,
                 `min_p`, `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `penalty_window`,
-                `logit_bias`, `seed`, `stop`, `past_end`; `genome.model.Options` tells what each does.
+                `logit_bias`, `seed`, `stop`, `past_end`, `alternatives`, `cancel`; `genome.model.Options` tells
+                what each does.
 
         Yields:
-            one Step(token, text, id, logprob) a token.
+            one Step(token, text, id, logprob, alternatives) a token.
 
         Raises:
             Error: at once: the prompt is empty or too long, or an option is out of range.

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from genome.model.formats.exported import Exported
     from genome.model.formats.exporter import export_gguf
     from genome.model.formats.importer import import_gguf
-    from genome.model.generate import LanguageModel, Step
+    from genome.model.generate import Alternative, LanguageModel, Step
     from genome.model.options import Options
     from genome.model.tokenizer import Tokenizer
     from genome.model.weights import embedding_rows
 
 __all__ = [
-    "Exported", "LanguageModel", "Options", "Step", "Tokenizer", "embedding_rows", "export_gguf", "export_model",
-    "import_gguf", "import_model", "queries", "source_sha256",
+    "Alternative", "Exported", "LanguageModel", "Options", "Step", "Tokenizer", "embedding_rows", "export_gguf",
+    "export_model", "import_gguf", "import_model", "queries", "source_sha256",
 ]  # fmt: skip
 
 _HOMES = {
-    "LanguageModel": "generate", "Step": "generate", "Options": "options", "Tokenizer": "tokenizer",
-    "embedding_rows": "weights",
+    "LanguageModel": "generate", "Step": "generate", "Alternative": "generate", "Options": "options",
+    "Tokenizer": "tokenizer", "embedding_rows": "weights",
     "Exported": "formats.exported", "export_model": "formats.dispatch", "import_model": "formats.dispatch",
     "source_sha256": "formats.dispatch", "export_gguf": "formats.exporter", "import_gguf": "formats.importer",
 }  # fmt: skip

@@ -21,9 +21,24 @@ from genome.model.kernel.executables import Executables
 from genome.model.kernel.layers import Params
 from genome.model.kernel.shape import shape_of
 from genome.model.options import Options, Settings
-from genome.model.sampling import Sampler, log_probabilities
+from genome.model.sampling import Sampler, log_probabilities, most_probable
 from genome.model.tokenizer import Tokenizer, token_numbers
 from genome.model.weights import EmbeddingRows, Weights
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A token that could have come.
+
+    Attributes:
+        token: its number.
+        text: its characters, special tokens shown.
+        logprob: natural logarithm of the probability that the model gave it, before temperature and cuts.
+    """
+
+    token: int
+    text: str
+    logprob: float
 
 
 @dataclass(frozen=True)
@@ -35,12 +50,14 @@ class Step:
         text: the characters that this step completes; often none, inside a character or a possible stop string.
         id: its genome ID, if the activity has a genome of this vocabulary.
         logprob: natural logarithm of the probability that the model gave it, before temperature and cuts.
+        alternatives: the most probable tokens, as many as were asked for, whether or not the chosen one is there.
     """
 
     token: int
     text: str
     id: GenomeID | None
     logprob: float
+    alternatives: tuple[Alternative, ...] = ()
 
 
 class LanguageModel:
@@ -116,7 +133,7 @@ class LanguageModel:
         settings, prompt = Settings(**options), self._checked(ids)
         sampler = Sampler(settings, prompt, self._shape.tokens)
         text = _Text(self.tokenizer, settings.stops, frozenset() if settings.past_end else self.tokenizer.ends)
-        return self._steps(prompt, min(settings.max_tokens, self.context - len(prompt)), sampler, text)
+        return self._steps(prompt, min(settings.max_tokens, self.context - len(prompt)), settings, sampler, text)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
         prompt = token_numbers(ids)
@@ -130,7 +147,9 @@ class LanguageModel:
             )
         return prompt
 
-    def _steps(self, prompt: list[int], count: int, sampler: Sampler, text: "_Text") -> Iterator[Step]:
+    def _steps(
+        self, prompt: list[int], count: int, settings: Settings, sampler: Sampler, text: "_Text"
+    ) -> Iterator[Step]:
         if count == 0:
             return
         params, read = self._engine.params()
@@ -141,7 +160,10 @@ class LanguageModel:
         for number in range(count):
             with self._journal.step():
                 self._journal.record(self._resident)
-                logits, best, logprob, cache = self._read(params, fed, start, cache)
+                told = self._read(params, fed, start, cache, settings)
+                if told is None:
+                    return
+                logits, best, logprob, cache = told
                 start += len(fed)
                 token, chance = int(best), float(logprob)
                 if not math.isfinite(chance):
@@ -153,23 +175,37 @@ class LanguageModel:
                     token = sampler.next(scores)
                     chance = float(log_probabilities(scores)[token])
                 sampler.told(token)
-                step = Step(token, text.feed(token, last=number == count - 1), self._identify(token), chance)
+                others = self._alternatives(logits, settings.alternatives)
+                shown = text.feed(token, last=number == count - 1)
+                step = Step(token, shown, self._identify(token), chance, others)
             yield step
             if text.ended:
                 return
             fed = [token]
 
     def _read(
-        self, params: Params, tokens: list[int], start: int, cache: Cache
-    ) -> tuple[Array, Array, Array, Cache]:
-        """Feeds tokens in pieces; what `Engine.step` says after the last one."""
+        self, params: Params, tokens: list[int], start: int, cache: Cache, settings: Settings
+    ) -> tuple[Array, Array, Array, Cache] | None:
+        """Feeds tokens in pieces; what `Engine.step` says after the last one, or None where somebody cancels."""
         told = None
         for piece, length in pieces(tokens):
+            if settings.cancelled:
+                return None
             told = self._engine.step(params, self._embedded(piece), length, start, cache)
             cache = told[-1]
             start += len(piece)
-        assert told is not None
         return told
+
+    def _alternatives(self, logits: Array, count: int) -> tuple[Alternative, ...]:
+        """So many of the most probable tokens."""
+        if count == 0:
+            return ()
+        scores = np.asarray(logits)
+        chances = log_probabilities(scores)
+        return tuple(
+            Alternative(token, self.tokenizer.decode([token]), float(chances[token]))
+            for token in most_probable(scores, count)
+        )
 
     def _embedded(self, tokens: list[int]) -> list[np.ndarray]:
         found = [self._rows.row(token) for token in tokens]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import TypedDict
 
 from genome.errors import Error
@@ -29,6 +30,9 @@ class Options(TypedDict, total=False):
         seed: None. The same seed gives the same text on the same machine; None a new one each time.
         stop: none. Texts at which to end; neither they nor what follows is given.
         past_end: False. Go on behind end tokens.
+        alternatives: 0. Tell with each step so many of the most probable tokens.
+        cancel: None. When another thread sets it, the generation ends before its next token, or before the next
+            piece of a long prompt; what it gave is given.
     """
 
     max_tokens: int
@@ -44,6 +48,8 @@ class Options(TypedDict, total=False):
     seed: int | None
     stop: str | Sequence[str]
     past_end: bool
+    alternatives: int
+    cancel: Event | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,8 @@ class Settings:
     seed: int | None = None
     stop: str | Sequence[str] = ()
     past_end: bool = False
+    alternatives: int = 0
+    cancel: Event | None = None
 
     def __post_init__(self) -> None:
         finite, said = math.isfinite, "wanted a finite number"
@@ -80,6 +88,7 @@ class Settings:
             ("presence_penalty", finite(self.presence_penalty), said),
             ("frequency_penalty", finite(self.frequency_penalty), said),
             ("penalty_window", (self.penalty_window or 0) >= 0, "wanted 0 or more tokens, or None for all"),
+            ("alternatives", self.alternatives >= 0, "wanted 0 or more"),
             ("the seed", (self.seed or 0) >= 0, "wanted 0 or more"),
         ):
             if not good:
@@ -94,6 +103,11 @@ class Settings:
     def stops(self) -> tuple[str, ...]:
         """The stop strings; one may be given alone."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has asked for the end."""
+        return self.cancel is not None and self.cancel.is_set()
 
     @property
     def penalises(self) -> bool:

@@ -142,3 +142,18 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     """
     shifted = logits.astype(np.float64) - logits.max()
     return shifted - math.log(np.exp(shifted).sum())
+
+
+def most_probable(logits: np.ndarray, count: int) -> list[int]:
+    """So many tokens with the highest scores, highest first, of equal ones the lower number.
+
+    Example:
+        >>> most_probable(np.array([1.0, 3.0, 2.0, 3.0]), 3)
+        [1, 3, 2]
+    """
+    count = min(count, len(logits))
+    if count == 0:
+        return []
+    least = np.partition(logits, -count)[-count]
+    kept = np.flatnonzero(logits >= least)
+    return kept[np.lexsort((kept, -logits[kept]))][:count].tolist()

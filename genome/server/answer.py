@@ -1,7 +1,9 @@
 """The response to /api/generate and /api/chat: lines as they come, or one object when the answer is complete."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from threading import Event
 from time import perf_counter_ns
 from typing import Any
 
@@ -26,8 +28,9 @@ def json_bytes(value: Any) -> bytes:
 class Answer:
     """An ASGI application that answers one question.
 
-    It holds the model while it generates. A client that goes away ends the generation between two tokens, or the
-    waiting for its turn. What goes wrong before the first piece has its own HTTP status; later it is a last line.
+    It holds the model while it generates. A client that goes away ends the generation between two tokens or two
+    pieces of its prompt, or the waiting for its turn. What goes wrong before the first piece has its own HTTP
+    status; later it is a last line.
 
     Args:
         models: those in memory.
@@ -36,11 +39,12 @@ class Answer:
 
     def __init__(self, models: Models, ask: Ask) -> None:
         self._models, self._ask = models, ask
+        self._cancel = Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, until the client goes away."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
+            tasks.start_soon(self._cancel_when_gone, receive, tasks.cancel_scope)
             await self._answer(_Writer(send, lines=self._ask.stream))
             tasks.cancel_scope.cancel()
 
@@ -55,6 +59,12 @@ class Answer:
         else:
             await out.end(last)
 
+    async def _cancel_when_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._cancel.set()  # the worker thread, which a scope does not reach
+        scope.cancel()
+
     async def _load_or_unload(self) -> dict[str, Any]:
         ask = self._ask
         if ask.keep_alive_s == 0:
@@ -65,26 +75,31 @@ class Answer:
 
     async def _generate(self, out: "_Writer") -> dict[str, Any]:
         """Sends the pieces, if they are wanted, and gives the last object."""
-        ask, begun, kept = self._ask, perf_counter_ns(), []
+        ask, begun = self._ask, perf_counter_ns()
+        text, logprobs = "", []
         async with self._models.use(ask.model, ask.keep_alive_s) as loaded:
-            generation = Generation(ask, loaded.envelope)
+            generation = Generation(ask, loaded.envelope, self._cancel)
             pieces = generation.pieces()
             try:
-                while (text := await run_sync(next, pieces, None)) is not None:
+                while (piece := await run_sync(next, pieces, None)) is not None:
                     self._models.refuse_when_stopping()
-                    if not ask.stream:
-                        kept.append(text)
-                    elif text:
-                        await out.line(self._line(text, done=False))
+                    text, logprobs = text + piece.text, logprobs + piece.logprobs
+                    if ask.stream and text:
+                        await out.line(self._line(text, logprobs, done=False))
+                        text, logprobs = "", []
             finally:
                 pieces.close()
             summary = generation.summary()
         reason = summary.pop("done_reason")
         times = {"total_duration": perf_counter_ns() - begun, "load_duration": loaded.load_ns, **summary}
-        return self._line("".join(kept), done=True, done_reason=reason, **times)
+        return self._line(text, logprobs, done=True, done_reason=reason, **times)
 
-    def _line(self, text: str, **facts: Any) -> dict[str, Any]:
-        said = {"message": {"role": "assistant", "content": text}} if self._ask.chat else {"response": text}
+    def _line(self, text: str, logprobs: Sequence[dict[str, Any]] = (), **facts: Any) -> dict[str, Any]:
+        said: dict[str, Any] = {"response": text}
+        if self._ask.chat:
+            said = {"message": {"role": "assistant", "content": text}}
+        if logprobs:
+            said["logprobs"] = logprobs
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         return {"model": self._ask.told_model, "created_at": now, **said, **facts}
 
@@ -113,9 +128,3 @@ class _Writer:
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
         end = b"\n" if self._lines else b""
         await self._send({"type": "http.response.body", "body": json_bytes(value) + end, "more_body": more})
-
-
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

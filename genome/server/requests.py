@@ -19,7 +19,8 @@ UNLIMITED = 1 << 30
 
 _LATEST = ":latest"
 _ROLES = ("system", "user", "assistant")
-_BOTH = {"model", "options", "stream", "keep_alive"}
+_BOTH = {"model", "options", "stream", "keep_alive", "logprobs", "top_logprobs"}
+_MOST_LOGPROBS = 20
 _PASSED = {"truncate", "shift"}
 _FIELDS = {"generate": {"prompt", "system", "raw", *_BOTH}, "chat": {"messages", *_BOTH}}
 _REASONS = {
@@ -57,6 +58,7 @@ class Ask:
         chat: answer in the form of /api/chat, else of /api/generate.
         stream: answer in pieces.
         keep_alive_s: how long the model stays in memory after the answer.
+        logprobs: tell each token's log probability.
         sampling: options of `Envelope.generate`.
     """
 
@@ -67,6 +69,7 @@ class Ask:
     chat: bool
     stream: bool
     keep_alive_s: float
+    logprobs: bool
     sampling: dict[str, Any]
 
     @property
@@ -143,7 +146,16 @@ def _checked(body: bytes, endpoint: str) -> dict[str, Any]:
 def _ask(fields: dict[str, Any], messages: tuple[dict[str, str], ...], raw: str | None, *, chat: bool) -> Ask:
     name, told = model_name(fields)
     keep = _seconds(fields.get("keep_alive"))
-    return Ask(name, told, messages, raw, chat, _flag(fields, "stream", True), keep, _sampling(fields))
+    logprobs = _flag(fields, "logprobs", False)
+    sampling = _sampling(fields) | {"alternatives": _top_logprobs(fields) if logprobs else 0}
+    return Ask(name, told, messages, raw, chat, _flag(fields, "stream", True), keep, logprobs, sampling)
+
+
+def _top_logprobs(fields: Mapping[str, Any]) -> int:
+    value = fields.get("top_logprobs") or 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_LOGPROBS:
+        raise Error(f"top_logprobs is {_shown(value)}; wanted a whole number from 0 to {_MOST_LOGPROBS}")
+    return value
 
 
 def _message(message: Any) -> dict[str, str]:

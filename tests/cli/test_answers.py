@@ -133,6 +133,18 @@ def test_run_streams_the_same_text_for_the_same_seed(answer):
     assert answer(*command) == first
 
 
+def test_run_tells_alternatives(answer, envelope):
+    command = ["run", "smollm2", "The capital of France is", "--greedy", "--raw", "--max-tokens", "2", "--json"]
+    told = json.loads(answer(*command, "--alternatives", "3"))
+    steps = list(envelope.generate("The capital of France is", max_tokens=2, alternatives=3))
+    assert told["tokens"] == [step["token"] for step in told["steps"]]
+    for one, step in zip(told["steps"], steps, strict=True):
+        assert (one["token"], one["text"]) == (step.token, step.text)
+        assert one["logprob"] == pytest.approx(step.logprob)
+        assert [other["text"] for other in one["alternatives"]] == [other.text for other in step.alternatives]
+        assert one["alternatives"][0]["logprob"] == pytest.approx(step.logprob, abs=1e-4)
+
+
 def test_run_with_penalties_bias_and_stop(answer, envelope):
     """The answer without them begins " Paris."; each option does what it does in Python."""
     first = envelope.encode(" Paris")[0]

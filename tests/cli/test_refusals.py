@@ -83,6 +83,7 @@ def test_the_version(capsys):
         (["run", "smollm2", "x", "--temperature", "-1"], "at least 0"),
         (["run", "smollm2", "x", "--seed", "x"], "whole number"),
         (["run", "smollm2", "x", "--min-p", "2"], "up to 1"),
+        (["run", "smollm2", "x", "--alternatives", "2"], "give --json too"),
         (["run", "smollm2", "x", "--logit-bias", "moth=1"], "TOKEN=B"),
         (["run", "smollm2", "x", "--logit-bias", "5=much"], "wanted a number"),
         (["report", "00_tour", "-p", "word"], "KEY=VALUE"),

@@ -7,13 +7,15 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
-import apsw
 import jax
 import numpy as np
 import pytest
 
 from genome.db.connect import opened
+from genome.db.connection import Connection
+from genome.db.files import DatabaseFile
 from genome.db.journal import Journal
 from genome.errors import DamagedError, Error
 from genome.ids import GenomeID
@@ -163,6 +165,7 @@ def opened_model(tmp_path, tiny, journal, **options):
         ([5], {"penalty_window": -1}, "penalty_window is -1"),
         ([5], {"logit_bias": {5: float("nan")}}, "the bias of token 5 is nan"),
         ([5], {"logit_bias": {266: 1.0}}, "there is no token 266 to bias"),
+        ([5], {"alternatives": -1}, "alternatives is -1"),
         ([5], {"seed": -1}, "the seed is -1"),
         ([5], {"stop": ["a", ""]}, "a stop string is empty"),
     ],
@@ -171,6 +174,51 @@ def test_refusals_come_at_once_and_in_one_line(model, ids, options, said):
     with pytest.raises(Error, match=re.escape(said)) as told:
         model.generate(ids, **options)
     assert "\n" not in str(told.value)
+
+
+def test_alternatives_are_the_model_s_own_probabilities(model):
+    """Of all 266 tokens they sum to 1, whatever temperature and bias do to the draw."""
+    plain = list(model.generate([5], max_tokens=3, alternatives=266, past_end=True))
+    for step in plain:
+        chances = [other.logprob for other in step.alternatives]
+        assert sorted(chances, reverse=True) == chances
+        assert np.exp(chances).sum() == pytest.approx(1.0)
+        assert step.alternatives[0].token == step.token
+        assert step.logprob == pytest.approx(chances[0], abs=1e-4)
+    assert {other.text for other in plain[0].alternatives} >= {"mother", "\N{REPLACEMENT CHARACTER}", "<|im_end|>"}
+    options = {"temperature": 2.0, "logit_bias": {plain[0].token: -np.inf}, "seed": 3, "past_end": True}
+    (drawn,) = model.generate([5], max_tokens=1, alternatives=266, **options)
+    assert drawn.alternatives == plain[0].alternatives
+    assert drawn.token != plain[0].token
+    assert drawn.logprob == next(o.logprob for o in drawn.alternatives if o.token == drawn.token)
+    assert next(iter(model.generate([5]))).alternatives == ()
+
+
+def test_cancelled_between_two_tokens(model):
+    cancel = Event()
+    steps = model.generate([5], max_tokens=20, cancel=cancel, past_end=True)
+    given = [next(steps).token, next(steps).token]
+    cancel.set()
+    assert list(steps) == []
+    assert given == tokens(model.generate([5], max_tokens=2, past_end=True))
+
+
+def test_cancelled_inside_a_long_prompt(model, journal):
+    """After the first of three pieces: its 256 rows are read, and no others, and nothing is given."""
+    list(model.generate([5], max_tokens=1))
+    cancel, read = Event(), []
+    embedded = model._embedded
+
+    def watched(piece):
+        read.append(len(piece))
+        cancel.set()
+        return embedded(piece)
+
+    model._embedded = watched
+    assert list(model.generate([5] * 590, max_tokens=3, cancel=cancel)) == []
+    assert read == [256]
+    model._embedded = embedded
+    assert len(list(model.generate([5] * 590, max_tokens=3, past_end=True))) == 3
 
 
 def test_no_tokens_wanted(model, journal):
@@ -248,7 +296,7 @@ def test_nan_in_an_embedding(tmp_path, tiny, journal):
 def test_a_damaged_block(tmp_path, tiny_db, journal):
     path = tmp_path / "tiny.db"
     shutil.copy(tiny_db, path)
-    writable = apsw.Connection(str(path))
+    writable = Connection(DatabaseFile.find(path, "database"), write=True)
     number = "SELECT id FROM tensor WHERE name = 'blk.0.attn_k.weight'"
     writable.execute(f"UPDATE block SET data = zeroblob(length(data)) WHERE array = ({number})")
     writable.close()

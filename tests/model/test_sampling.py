@@ -5,7 +5,15 @@ import pytest
 
 from genome.errors import Error
 from genome.model.options import Options, Settings
-from genome.model.sampling import Sampler, biased, choose, log_probabilities, penalised, probabilities
+from genome.model.sampling import (
+    Sampler,
+    biased,
+    choose,
+    log_probabilities,
+    most_probable,
+    penalised,
+    probabilities,
+)
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.3], np.float32))
 
@@ -124,3 +132,10 @@ def test_options_and_settings_have_the_same_fields():
     fields = Settings.__dataclass_fields__
     assert {name: field.type for name, field in fields.items()} == Options.__annotations__
     assert Settings() == Settings(**{name: getattr(Settings(), name) for name in fields})
+
+
+def test_the_most_probable_of_equals_are_the_first():
+    scores = np.array([0, 2, 1, 2, 1, 1], np.float32)
+    assert most_probable(scores, 3) == [1, 3, 2]
+    assert most_probable(scores, 9) == [1, 3, 2, 4, 5, 0]
+    assert most_probable(scores, 0) == []

@@ -102,6 +102,34 @@ def test_an_end_token_ends_the_answer(client, envelope):
     assert (told.done_reason, told.eval_count) == ("stop", len(steps))
 
 
+def test_logprobs(client, envelope):
+    """Each token's, the same as in Python, whether the answer comes whole or in lines."""
+    steps = list(envelope.generate(PROMPT, max_tokens=12, alternatives=3))
+    asked = {"raw": True, "options": GREEDY, "logprobs": True, "top_logprobs": 3}
+    whole = client.generate("smollm2", PROMPT, **asked).logprobs
+    assert [one.token for one in whole] == [envelope.decode([step.token]) for step in steps]
+    assert [one.logprob for one in whole] == pytest.approx([step.logprob for step in steps])
+    for one, step in zip(whole, steps, strict=True):
+        assert [other.token for other in one.top_logprobs] == [other.text for other in step.alternatives]
+    parts = client.generate("smollm2", PROMPT, stream=True, **asked)
+    assert [one.token for part in parts for one in part.logprobs or ()] == [one.token for one in whole]
+    plain = client.chat("smollm2", QUESTION, options=GREEDY, logprobs=True)
+    assert len(plain.logprobs) == 12
+    assert plain.logprobs[0].top_logprobs is None
+    assert client.chat("smollm2", QUESTION, options=GREEDY).logprobs is None
+
+
+def test_penalties_and_min_p(client, envelope):
+    options = {**GREEDY, "repeat_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.5}
+    own = {"repetition_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.5, "penalty_window": 64}
+    wanted = "".join(step.text for step in envelope.generate(PROMPT, max_tokens=12, **own))
+    assert client.generate("smollm2", PROMPT, raw=True, options=options).response == wanted
+    drawn = {"num_predict": 6, "temperature": 1.5, "top_k": 0, "top_p": 1, "min_p": 0.2, "seed": 3}
+    own = {"temperature": 1.5, "min_p": 0.2, "seed": 3}
+    wanted = "".join(step.text for step in envelope.generate(PROMPT, max_tokens=6, **own))
+    assert client.generate("smollm2", PROMPT, raw=True, options=drawn).response == wanted
+
+
 def test_the_same_seed_gives_the_same_text(client, envelope):
     options = {"seed": 7, "num_predict": 8, "temperature": 1.2, "top_k": 50, "top_p": 0.95}
     first, second = (client.generate("smollm2", PROMPT, raw=True, options=options).response for _ in range(2))

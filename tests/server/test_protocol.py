@@ -96,6 +96,16 @@ def test_so_does_one_that_waits_for_the_whole(http):
     assert time.monotonic() - begun < AT_ONCE_S
 
 
+def test_so_does_one_whose_prompt_is_still_being_read(http):
+    """Eight thousand words are some thirty pieces; it ends with the piece that is read when the client goes."""
+    http.post("/api/generate", json=SHORT)  # the model is in memory
+    with pytest.raises(httpx.ReadTimeout):
+        http.post("/api/generate", json={**SHORT, "prompt": "word " * 8000}, timeout=0.5)
+    begun = time.monotonic()
+    assert http.post("/api/generate", json=SHORT).json()["eval_count"] == 1
+    assert time.monotonic() - begun < AT_ONCE_S
+
+
 def test_one_generation_at_a_time_and_others_are_answered_meanwhile(http, url):
     """The second has one token to make, but gets it only when the first is done."""
     done: dict[str, float] = {}

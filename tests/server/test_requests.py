@@ -23,6 +23,7 @@ def test_defaults():
     assert ask.sampling == {
         "temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0,
         "frequency_penalty": 0, "penalty_window": 64, "seed": None, "max_tokens": UNLIMITED, "stop": (),
+        "alternatives": 0,
     }  # fmt: skip
     assert (ask.stream, ask.chat, ask.raw, ask.keep_alive_s, ask.empty) == (True, False, None, 300, False)
     assert ask.messages == ({"role": "user", "content": "p"},)
@@ -82,6 +83,15 @@ def test_samplers_that_change_nothing_are_let_pass():
     chat({"role": "user", "content": "x", "images": None, "tool_calls": []}, tools=[], truncate=True)
 
 
+def test_logprobs():
+    assert (generate().logprobs, generate(top_logprobs=5).sampling["alternatives"]) == (False, 0)
+    ask = chat({"role": "user", "content": "x"}, logprobs=True, top_logprobs=5)
+    assert (ask.logprobs, ask.sampling["alternatives"]) == (True, 5)
+    for wrong in (21, -1, 1.5, True, "5"):
+        with pytest.raises(Error, match=r"top_logprobs is .*; wanted a whole number from 0 to 20"):
+            generate(logprobs=True, top_logprobs=wrong)
+
+
 @pytest.mark.parametrize("name", ["typical_p", "tfs_z", "mirostat"])
 def test_samplers_that_change_something_are_refused(name):
     with pytest.raises(Error, match=f"the option {name} is not supported; leave it out"):
@@ -124,7 +134,7 @@ def test_messages_that_are_none(message, said):
 
 
 def test_fields_that_are_not_known():
-    with pytest.raises(Error, match="promt is not supported: generate takes keep_alive, model, options, prompt"):
+    with pytest.raises(Error, match="promt is not supported: generate takes keep_alive, logprobs, model, options, prompt"):
         generate(promt="x")
     with pytest.raises(Error, match="prompt is not supported: chat takes"):
         chat(prompt="x")

@@ -14,9 +14,9 @@ import apsw
 
 from genome.db.complaints import sqlite_errors
 from genome.db.connect import prepare, taking_the_place
-from genome.db.contents import digests, identity
+from genome.db.contents import add_rows, digests, identity
 from genome.db.files import uri
-from genome.db.kinds import APPLICATION_ID, FINGERPRINTS, KINDS, SCHEMA_VERSION, schema
+from genome.db.kinds import APPLICATION_ID, FINGERPRINTS, KINDS, SCHEMA_VERSION, indexes, tables
 from genome.db.layout import inside_virtual
 from genome.db.pages import CHECKSUM_BYTES, parameters
 from genome.errors import Error
@@ -93,7 +93,7 @@ def _create(growing: Path, kind: str, page_bytes: int) -> apsw.Connection:
         db.execute("BEGIN EXCLUSIVE")
         db.pragma("application_id", APPLICATION_ID)
         db.pragma("user_version", SCHEMA_VERSION[kind])
-        db.execute(schema(kind))
+        db.execute(tables(kind))
     except BaseException:
         db.close(True)
         growing.unlink(missing_ok=True)
@@ -118,6 +118,7 @@ def _remove_leftover(leftover: Path, path: Path) -> None:
 
 def _finish(db: apsw.Connection, name: str, kind: str, facts: dict[str, str]) -> None:
     """The header facts and the digests. The uuid follows from the content: the same sources, the same identity."""
+    db.execute(indexes(kind))
     content = digests(db)
     facts = {"source": "", "source_sha256": "", "licence": "", **facts, **_fingerprints(db, kind)}
     checksum = identity(kind, facts, content, inside_virtual(db))
@@ -140,11 +141,8 @@ def _fingerprints(db: apsw.Connection, kind: str) -> dict[str, str]:
     """The facts of a kind that follow from its rows."""
     found = {}
     for fact, sql in FINGERPRINTS.get(kind, {}).items():
-        sha, rows = hashlib.sha256(), 0
-        for row in db.execute(sql):
-            sha.update(repr(row).encode("utf-8", "surrogatepass"))
-            rows += 1
-        if rows:
+        sha = hashlib.sha256()
+        if add_rows(sha, db.execute(sql)):
             found[fact] = sha.hexdigest()
     return found
 

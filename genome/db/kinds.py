@@ -1,5 +1,6 @@
 """The kinds of reference database and the version of each one's schema."""
 
+import re
 from pathlib import Path
 
 APPLICATION_ID = 0x474E4F4D
@@ -14,8 +15,19 @@ FINGERPRINTS = {"model": {"vocabulary": "SELECT id, bytes, type FROM token ORDER
 """Facts of a kind's `meta` that the build adds: the SHA-256 of what a query gives, where it gives anything."""
 
 _SCHEMA = Path(__file__).parent / "schema"
+_INDEX = re.compile(r"^CREATE (?:UNIQUE )?INDEX [^;]+;\n", re.M)
 
 
 def schema(kind: str) -> str:
-    """The SQL that makes an empty database of a kind."""
+    """The SQL that makes an empty database of a kind: `tables` and `indexes`."""
     return "\n".join((_SCHEMA / f"{name}.sql").read_text("utf-8") for name in ("common", kind))
+
+
+def tables(kind: str) -> str:
+    """The part of a kind's schema that makes its tables."""
+    return _INDEX.sub("", schema(kind))
+
+
+def indexes(kind: str) -> str:
+    """The part that makes its indexes: a build fills the tables first, as sorting once is faster."""
+    return "".join(_INDEX.findall(schema(kind)))

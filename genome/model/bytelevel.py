@@ -29,7 +29,13 @@ def unspelled(piece: str) -> bytes:
         >>> unspelled("ĠnÃ©").decode()
         ' né'
     """
-    return b"".join(_BYTES.get(letter) or letter.encode() for letter in piece)
+    try:
+        return piece.translate(_TO_LATIN_1).encode("latin-1")
+    except UnicodeEncodeError:
+        return b"".join(_BYTES.get(letter) or letter.encode() for letter in piece)
 
 
 _TO_LETTERS = dict(enumerate(LETTERS))
+_OUTSIDE = 0xFFFF
+"""Signs of Latin-1 that are no letters of the table become this one, which Latin-1 does not have."""
+_TO_LATIN_1 = dict.fromkeys(range(256), _OUTSIDE) | {ord(letter): byte for byte, letter in enumerate(LETTERS)}

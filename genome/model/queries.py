@@ -152,6 +152,23 @@ def piece_id(db: apsw.Connection, piece: str) -> int | None:
     return next((number for (number,) in db.execute(sql, (piece,))), None)
 
 
+def scored_piece(db: apsw.Connection, piece: str) -> tuple[int, float] | None:
+    """Number and score (0 where it has none) of the token spelled so; of the last one where several are."""
+    sql = "SELECT id, coalesce(score, 0.0) FROM token WHERE piece = ? ORDER BY id DESC LIMIT 1"
+    return next(iter(db.execute(sql, (piece,))), None)
+
+
+def pieces_across(db: apsw.Connection, sign: str) -> list[str]:
+    """The spellings of all tokens that have a sign behind another one."""
+    sql = "SELECT piece FROM token WHERE instr(ltrim(piece, :sign), :sign) AND typeof(piece) = 'text'"
+    return [piece for (piece,) in db.execute(sql, {"sign": sign})]
+
+
+def has_merges(db: apsw.Connection) -> bool:
+    """Whether the model has merges; one of SentencePiece as GGUF has scores instead."""
+    return bool(next(found for (found,) in db.execute("SELECT EXISTS (SELECT 1 FROM merge)")))
+
+
 def fragment_id(db: apsw.Connection, piece: str) -> int | None:
     """The number (below 0) of a part of merges that is no token."""
     return next((number for (number,) in db.execute("SELECT id FROM fragment WHERE piece = ?", (piece,))), None)

@@ -1,13 +1,12 @@
-"""Byte-pair encoding whose tokens and merges stay in the database: each is looked up by index when it is needed.
+"""A tokenizer whose tokens and merges stay in the database: each is looked up by index when it is needed.
 
-Method: Sennrich, Haddow & Birch 2016 (arXiv 1508.07909) over bytes (Radford et al. 2019); the result equals
-llama.cpp's. Needs no jax and loads no vocabulary: the first encode of a process takes milliseconds at any size.
+Byte-level BPE and SentencePiece's BPE; the result equals llama.cpp's. Needs no jax and loads no vocabulary: the
+first encode of a process takes milliseconds at any size.
 """
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from heapq import heapify, heappop, heappush
 from operator import index
 from typing import Generic, SupportsIndex, TypeVar
 
@@ -17,18 +16,23 @@ from genome.db.connection import snapshot
 from genome.db.journal import Access, Journal
 from genome.errors import Error
 from genome.model import queries
-from genome.model.bytelevel import LETTERS, spelled
-from genome.model.pretokenizers import rule
+from genome.model.bytepairs import BytePairs
+from genome.model.sentencepieces import SentencePieces
 
 _KEPT_WORDS = 16384
-_KEPT_PAIRS = 16384
 _KEPT_TOKENS = 8192
+_LONGEST_KEPT = 64
+"""Characters of a word that is remembered: what is kept has a bound whatever the text."""
+_EATS_NOTHING = ("<unk>", "<s>", "<|endoftext|>")
+"""Phi-3's special tokens that leave the white space behind them alone; the file format has no place to say it."""
+_SPACES = " \t\n\v\f\r"
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 
 # llama.cpp ends a generation at these control tokens, whatever the metadata's eos_token_id says.
 _ENDS = (
     "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|end_of_text|>", "<|return|>",
-    "<end_of_turn>", "</s>", "<EOT>", "<eos>",
+    "<|call|>", "<end_of_turn>", "<turn|>", "<end_of_utterance>", "</s>", "<EOT>", "[EOT]", "<eos>", "[EOS]",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
 )  # fmt: skip
 
 
@@ -59,7 +63,8 @@ class Tokenizer:
         journal: told the rows of the table `token` that texts and numbers touch; None where nobody asks.
 
     Raises:
-        Error: a tokenizer that is not byte-level BPE, or whose pre-tokenizer is not known.
+        Error: a tokenizer of another kind than byte-level BPE (`gpt2`) and SentencePiece's BPE (`llama`, `gemma4`),
+            or whose pre-tokenizer is not known.
 
     Attributes:
         bos, eos: token numbers, None where the model has none.
@@ -69,25 +74,24 @@ class Tokenizer:
     """
 
     def __init__(self, db: apsw.Connection, name: str = "", journal: Journal | None = None) -> None:
-        kind = queries.hyperparameter(db, "tokenizer.ggml.model")
-        if kind != "gpt2":
-            what = "no tokenizer" if kind is None else f"a tokenizer of the kind {kind!r}"
-            raise Error(f"{db.filename} has {what}; wanted byte-level BPE ('gpt2')")
         self._db, self._name, self._journal = db, name, journal
-        self._rule = rule(str(queries.hyperparameter(db, "tokenizer.ggml.pre") or "default"))
+        self._words = _words_of(db)
         self.size = queries.token_count(db)
         self.bos = self._named("bos")
         self.eos = self._named("eos")
         told = queries.hyperparameter(db, "tokenizer.ggml.add_bos_token")
-        self.adds_bos = (self._rule.adds_bos if told is None else bool(told)) and self.bos is not None
+        self.adds_bos = (self._words.adds_bos if told is None else bool(told)) and self.bos is not None
         special = queries.special_tokens(db)
         # Longest first, as llama.cpp looks for them; of two alike the lower number.
-        self._special = sorted(((p, n, t) for n, p, t in special if p), key=lambda s: (-len(s[0].encode()), s[1]))
+        self._special = sorted(
+            ((p, n, _CONTROL if p in _ENDS else t) for n, p, t in special if p),
+            key=lambda s: (-len(s[0].encode()), s[1]),
+        )
         named = {number for key in ("eos", "eot", "eom") if (number := self._named(key)) is not None}
         self.ends = frozenset(named | {number for number, piece, _ in special if piece in _ENDS})
-        self._letters = [self._part(letter) for letter in LETTERS]
+        name_of_model = str(queries.hyperparameter(db, "general.name") or "").lower()
+        self._eats = "phi-3" in name_of_model or "phi3" in name_of_model
         self._word = lru_cache(_KEPT_WORDS)(self._encode_word)
-        self._pair = lru_cache(_KEPT_PAIRS)(lambda left, right: queries.merge(db, left, right))
         self._token = lru_cache(_KEPT_TOKENS)(self._read_token)
 
     def encode(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
@@ -102,6 +106,7 @@ class Tokenizer:
         Raises:
             Error: the text has lone surrogates, or a BOS token is wanted and the model has none.
         """
+        _check(text)
         found: list[int] = []
         touched: list[Access] = []
         if bos:
@@ -109,37 +114,37 @@ class Tokenizer:
                 raise Error(f"{self._db.filename} names no BOS token; encode without bos")
             found.append(self.bos)
             touched += self._token(self.bos).accesses()
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise Error(
-                f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}; "
-                "wanted text that UTF-8 can hold"
-            ) from None
+        begins = self._words.adds_blank
         for part in self._parts(text, special):
             if isinstance(part, int):
                 found.append(part)
                 touched += self._token(part).accesses()
-            else:
-                for word in map(self._word, self._rule.words(part)):
-                    found += word.value
-                    touched += word.accesses()
+                begins = self._words.adds_blank and not self._words.blank_once
+                continue
+            for word in self._words.words(part, begins=begins):
+                kept = self._word(word) if len(word) <= _LONGEST_KEPT else self._encode_word(word)
+                found += kept.value
+                if self._journal is not None:
+                    touched += kept.accesses()
+            begins = False
         self._note(touched)
         return found
 
-    def decode(self, ids: Iterable[SupportsIndex], *, special: bool = True) -> str:
+    def decode(self, ids: Iterable[SupportsIndex], *, special: bool = True, begins: bool = True) -> str:
         """The text of tokens; bytes that are no UTF-8 become U+FFFD.
 
         Args:
             ids: token numbers.
             special: show control tokens by their spelling, else leave them out.
+            begins: the tokens begin a text: the blank that `encode` puts before it is left out.
 
         Raises:
             Error: a number that no token has, or what is no number of a token: a text, bytes, a fraction.
         """
         rows = [self._row(number) for number in token_numbers(ids)]
         self._note([access for row in rows for access in row.accesses()])
-        return b"".join(_shown(row.value, special) for row in rows).decode("utf-8", "replace")
+        shown = self._shown(special, begins)
+        return b"".join(shown.bytes(row.value) for row in rows if row.value).decode("utf-8", "replace")
 
     def bytes(self, number: SupportsIndex, *, special: bool = True) -> bytes:
         """What one token stands for.
@@ -147,13 +152,12 @@ class Tokenizer:
         Raises:
             Error: no token has this number, or it is no integer.
         """
-        row = self._row(_token_number(number))
-        self._note(row.accesses())
-        return _shown(row.value, special)
+        shown = self._shown(special, begins=False)
+        return shown.bytes(self._read_row(number))
 
-    def streamer(self, *, special: bool = True) -> "Streamer":
-        """A decoder for tokens that come one by one."""
-        return Streamer(self, special=special)
+    def streamer(self, *, special: bool = True, begins: bool = False) -> "Streamer":
+        """A decoder for tokens that come one by one, and go on with a text unless it `begins` with them."""
+        return Streamer(self._read_row, self._shown(special, begins))
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
         """A conversation as the model's own template writes it, up to where the assistant's answer begins.
@@ -188,36 +192,33 @@ class Tokenizer:
         parts: list[str | int] = [text] if text else []
         for piece, number, kind in self._special:
             if (special or kind == _USER_DEFINED) and piece in text:
-                parts = [new for part in parts for new in _cut(part, piece, number)]
+                eats = self._eats and piece not in _EATS_NOTHING
+                parts = [new for part in parts for new in _cut(part, piece, number, eats)]
         return iter(parts)
 
-    def _row(self, number: int) -> "_Kept[tuple[bytes, int] | None]":
+    def _shown(self, special: bool, begins: bool) -> "_Shown":
+        return _Shown(special, self._words.adds_blank, self._words.blank_once, begins)
+
+    def _read_row(self, number: SupportsIndex) -> "_Row":
+        row = self._row(_token_number(number))
+        self._note(row.accesses())
+        assert row.value is not None
+        return row.value
+
+    def _row(self, number: int) -> "_Kept[_Row | None]":
         row = self._token(number) if 0 <= number < self.size else None
         if row is None or row.value is None:
             raise Error(f"there is no token {number}; {self._db.filename} has tokens 0 to {self.size - 1}")
         return row
 
-    def _read_token(self, number: int) -> "_Kept[tuple[bytes, int] | None]":
+    def _read_token(self, number: int) -> "_Kept[_Row | None]":
         row = queries.token_bytes(self._db, number)
         return _Kept(row, self._read([(number, len(row[0]))] if row else []))
 
     def _encode_word(self, word: str) -> "_Kept[tuple[int, ...]]":
-        data = word.encode()
-        if self._rule.whole_words and (number := queries.piece_id(self._db, spelled(data))) is not None:
-            sized = [(number, len(data))]
-        else:
-            # A byte whose letter neither is a token nor takes part in a merge is left out, as in llama.cpp.
-            parts = [number for byte in data if (number := self._letters[byte]) is not None]
-            with snapshot(self._db):  # one lock for a word's look-ups
-                sized = [one for part, size in _merge(parts, self._pair) for one in self._tokens_of(part, size)]
+        with snapshot(self._db):  # one lock for a word's look-ups
+            sized = self._words.tokens(word)
         return _Kept(tuple(number for number, _ in sized), self._read(sized))
-
-    def _tokens_of(self, part: int, size: int) -> list[tuple[int, int]]:
-        """Tokens and their bytes: a part that is one, or its letters of a byte each."""
-        if part >= 0:
-            return [(part, size)]
-        letters = queries.fragment_piece(self._db, part)
-        return [(number, 1) for letter in letters if (number := queries.piece_id(self._db, letter)) is not None]
 
     def _read(self, sized: Iterable[tuple[int, int]]) -> tuple[Access, ...]:
         """Tokens and their bytes as the journal wants them."""
@@ -230,6 +231,8 @@ class Tokenizer:
             self._journal.record(accesses)
 
 
+_Row = tuple[bytes, int]
+"""What a token stands for, and its type."""
 _Value = TypeVar("_Value")
 
 
@@ -248,8 +251,28 @@ class _Kept(Generic[_Value]):
         return told
 
 
-def _shown(row: tuple[bytes, int] | None, special: bool) -> bytes:
-    return b"" if row is None or (row[1] in (_CONTROL, _UNKNOWN) and not special) else row[0]
+class _Shown:
+    """What the tokens of one text show, in their order.
+
+    Args:
+        special: control tokens by their spelling, else nothing of them.
+        blank: before a text the model wants a blank, which is not shown.
+        once: only before the first text, not behind special tokens.
+        begins: the first token begins a text.
+    """
+
+    def __init__(self, special: bool, blank: bool, once: bool, begins: bool) -> None:
+        self._special, self._blank, self._once = special, blank, once
+        self._begins = begins and blank
+
+    def bytes(self, row: _Row) -> bytes:
+        """What the next token shows."""
+        raw, kind = row
+        if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED):
+            self._begins = self._begins if self._once else self._blank
+            return raw if self._special or kind == _USER_DEFINED else b""
+        begins, self._begins = self._begins, False
+        return raw[1:] if begins and raw.startswith(b" ") else raw
 
 
 class Streamer:
@@ -258,58 +281,51 @@ class Streamer:
     The texts of `feed` for each token and of `finish`, joined, are what `Tokenizer.decode` gives for all of them.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, special: bool = True) -> None:
-        self._tokenizer, self._special = tokenizer, special
+    def __init__(self, row: Callable[[SupportsIndex], _Row], shown: _Shown) -> None:
+        self._row, self._shown = row, shown
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, number: SupportsIndex) -> str:
-        """The characters that are complete with this token; often none, where it ends inside of one."""
-        return self._decoder.decode(self._tokenizer.bytes(number, special=self._special))
+        """The characters that are complete with this token; often none, where it ends inside of one.
+
+        Raises:
+            Error: no token has this number, or it is no integer.
+        """
+        return self._decoder.decode(self._shown.bytes(self._row(number)))
 
     def finish(self) -> str:
         """What is left: U+FFFD for a character that never became complete."""
         return self._decoder.decode(b"", final=True)
 
 
-def _cut(part: str | int, piece: str, number: int) -> Iterator[str | int]:
+def _words_of(db: apsw.Connection) -> BytePairs | SentencePieces:
+    kind = queries.hyperparameter(db, "tokenizer.ggml.model")
+    if kind == "gpt2":
+        return BytePairs(db)
+    if kind in ("llama", "gemma4"):
+        return SentencePieces(db, str(kind))
+    what = "no tokenizer" if kind is None else f"a tokenizer of the kind {kind!r:.40}"
+    named = {"t5": " (SentencePiece's Unigram)", "bert": " (WordPiece)"}.get(str(kind), "")
+    raise Error(f"{db.filename} has {what}{named}; wanted byte-level BPE ('gpt2') or SentencePiece's BPE ('llama')")
+
+
+def _check(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Error(
+            f"the text has a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}; "
+            "wanted text that UTF-8 can hold"
+        ) from None
+
+
+def _cut(part: str | int, piece: str, number: int, eats: bool) -> Iterator[str | int]:
+    """A text at a piece; `eats`: what is white behind the piece belongs to it."""
     if isinstance(part, int):
         yield part
         return
     for place, text in enumerate(part.split(piece)):
         if place:
             yield number
-        if text:
-            yield text
-
-
-def _merge(parts: list[int], pair: Callable[[int, int], tuple[int, int] | None]) -> list[tuple[int, int]]:
-    """Merges neighbours, lowest rank first and of equal ones the leftmost, until no pair merges.
-
-    Gives what is left, and of how many of the parts each is made.
-
-    A heap of pairs over a linked list: n parts take O(n log n), so that a long word costs no more than its length.
-    """
-    last = len(parts) - 1
-    following = list(range(1, last + 2))
-    before = list(range(-1, last))
-    heap = [
-        (found[0], place, parts[place], parts[place + 1], found[1])
-        for place in range(last)
-        if (found := pair(parts[place], parts[place + 1]))
-    ]
-    heapify(heap)
-    gone = -(1 << 62)
-    while heap:
-        _, place, left, right, result = heappop(heap)
-        beyond = following[place]
-        if parts[place] != left or beyond > last or parts[beyond] != right:
-            continue  # one of the two was merged with another neighbour in the meantime
-        parts[place], parts[beyond] = result, gone
-        following[place] = after = following[beyond]
-        if after <= last:
-            before[after] = place
-            if found := pair(result, parts[after]):
-                heappush(heap, (found[0], place, result, parts[after], found[1]))
-        if (previous := before[place]) >= 0 and (found := pair(parts[previous], result)):
-            heappush(heap, (found[0], previous, parts[previous], result, found[1]))
-    return [(part, following[place] - place) for place, part in enumerate(parts) if part != gone]
+        if left := text.lstrip(_SPACES) if place and eats else text:
+            yield left

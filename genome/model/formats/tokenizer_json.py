@@ -12,10 +12,13 @@ from genome.errors import DamagedError, Error, quoted
 from genome.model.formats.config import Fields
 from genome.model.formats.vocabulary import MERGES, SCORES, TOKENS, TYPES
 from genome.model.pretokenizers import rule
+from genome.model.sentencepieces import BLANK, BLANKS
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """GGUF's types of tokens."""
 _MOST_GAPS = 1 << 16
+_Token = tuple[str, int, float | None]
+"""Piece, GGUF's type, score."""
 _MARKS = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding", "sep": "seperator", "mask": "mask"}
 """Marked tokens: Hugging Face's names and GGUF's (which spells the separator so)."""
 
@@ -41,6 +44,16 @@ _PRETOKENIZERS: dict[str, tuple[dict, ...]] = {
 """The parts of a pre-tokenizer by the name of its rule."""
 _NFC = ("qwen2",)
 """Rules of models whose text is normalised; others leave it as it is."""
+_VARIANTS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+"""What a BPE may do and ours does not."""
+
+_REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": BLANK}
+_PREPEND = {"type": "Prepend", "prepend": BLANK}
+_METASPACE = {"type": "Metaspace", "replacement": BLANK, "split": False}
+_BY_BLANKS = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+"""Gemma's; of no effect, since its normaliser leaves no blank."""
+_LEAST = -1e9
+"""SentencePiece's score of what no merge makes."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class Vocabulary:
         fields: rows of metadata; None for what has tables of its own.
     """
 
-    tokens: Sequence[tuple[str, int, float | None]]
+    tokens: Sequence[_Token]
     merges: Sequence[bytes] = ()
     fields: Fields = field(default_factory=dict)
 
@@ -83,6 +96,9 @@ def vocabulary(
     fields: Fields = {"tokenizer.ggml.model": ("string", kind)}
     if kind == "gpt2":
         fields["tokenizer.ggml.pre"] = ("string", _rule_of(tokenizer, model))
+    elif kind == "llama":
+        fields |= _blanks(tokenizer, model)
+        tokens = _scored(tokens, model)
     fields |= {TOKENS: ("array[string]", None), TYPES: ("array[int32]", None)}
     if any(score is not None for _, _, score in tokens):
         fields[SCORES] = ("array[float32]", None)
@@ -96,14 +112,14 @@ def vocabulary(
     return Vocabulary(tokens, merges, fields)
 
 
-def _numbered(name: str, model: Mapping, added: Sequence[Mapping]) -> dict[int, tuple[str, int, float | None]]:
+def _numbered(name: str, model: Mapping, added: Sequence[Mapping]) -> dict[int, _Token]:
     """Tokens by number; added ones stand over those of the model."""
     vocab = model.get("vocab")
     if isinstance(vocab, list):  # Unigram: pieces with their log probabilities
         rows = [(i, *entry) for i, entry in enumerate(vocab) if isinstance(entry, list) and len(entry) == 2]
     else:
         rows = [(number, piece, None) for piece, number in _object(model, "vocab").items()]
-    found: dict[int, tuple[str, int, float | None]] = {}
+    found: dict[int, _Token] = {}
     unknown = model.get("unk_id")
     for number, piece, score in rows:
         if type(number) is not int or not isinstance(piece, str) or number in found:
@@ -122,9 +138,7 @@ def _numbered(name: str, model: Mapping, added: Sequence[Mapping]) -> dict[int, 
     return found
 
 
-def _filled(
-    name: str, found: Mapping[int, tuple[str, int, float | None]], rows: int
-) -> list[tuple[str, int, float | None]]:
+def _filled(name: str, found: Mapping[int, _Token], rows: int) -> list[_Token]:
     most = len(found) + _MOST_GAPS
     if found and not 0 <= min(found) <= max(found) < most:
         wrong = min(found) if min(found) < 0 else max(found)
@@ -159,13 +173,45 @@ def _rule_of(tokenizer: Mapping, model: Mapping) -> str:
     """The name of the pre-tokenizer's rule, `other` where it is none that this program knows."""
     steps = _steps(tokenizer, "pre_tokenizer", "pretokenizers")
     normal = [step.get("type") for step in _steps(tokenizer, "normalizer", "normalizers")]
-    plain = not any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
+    plain = not any(model.get(key) for key in _VARIANTS)
     for name, parts in _PRETOKENIZERS.items():
         same = len(steps) == len(parts) and all(map(_same, steps, parts))
         whole = bool(model.get("ignore_merges")) == rule(name).whole_words
         if same and whole and plain and normal in ([], ["NFC"] if name in _NFC else []):
             return name
     return "other"
+
+
+def _blanks(tokenizer: Mapping, model: Mapping) -> Fields:
+    """How a SentencePiece BPE treats blanks; the rule `other` where it does more than that."""
+    steps = _steps(tokenizer, "pre_tokenizer", "pretokenizers")
+    normal = _steps(tokenizer, "normalizer", "normalizers")
+    mode = None
+    if not any(model.get(key) for key in (*_VARIANTS, "ignore_merges")):
+        if normal in ([_REPLACE], [_PREPEND, _REPLACE]) and steps in ([], [_BY_BLANKS]):
+            mode = "each" if _PREPEND in normal else "never"
+        elif not normal and len(steps) == 1 and _same(steps[0], _METASPACE):
+            usual = "always" if steps[0].get("add_prefix_space", True) else "never"
+            told = {"always": "each, unless there is one", "first": "first, unless there is one", "never": "never"}
+            mode = told.get(str(steps[0].get("prepend_scheme", usual)))
+    fields: Fields = {"tokenizer.ggml.pre": ("string", "default" if mode else "other")}
+    if mode:
+        fields["tokenizer.ggml.add_space_prefix"] = ("bool", int(mode != "never"))
+    if mode not in (None, "each", "never"):
+        fields[BLANKS] = ("string", mode)
+    return fields
+
+
+def _scored(tokens: Sequence[_Token], model: Mapping) -> list[_Token]:
+    """Scores that merge as the ranks do, for programs that know SentencePiece by its scores (llama.cpp)."""
+    ranks: dict[str, int] = {}
+    for rank, pair in enumerate(_list(model, "merges")):
+        left, right = pair if isinstance(pair, list) and len(pair) == 2 else str(pair).partition(" ")[::2]
+        ranks.setdefault(f"{left}{right}", rank)
+    return [
+        (piece, kind, (-1.0 - ranks[piece] if piece in ranks else _LEAST) if kind == NORMAL else 0.0)
+        for piece, kind, _ in tokens
+    ]
 
 
 def _same(step: Mapping, part: Mapping) -> bool:

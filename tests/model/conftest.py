@@ -1,0 +1,21 @@
+"""What tests of several files of this room share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genome.model import import_gguf
+
+
+@pytest.fixture(scope="session")
+def vocabulary(llamacpp_vocab, tmp_path_factory) -> Callable[[str], Path]:
+    """Databases of llama.cpp's vocabularies, each made once."""
+    folder = tmp_path_factory.mktemp("vocabularies")
+
+    def made(name: str) -> Path:
+        if not (path := folder / f"{name}.db").exists():
+            import_gguf(llamacpp_vocab / f"ggml-vocab-{name}.gguf", path)
+        return path
+
+    return made

@@ -15,11 +15,11 @@ from genome.db.journal import Access, Journal
 from genome.errors import Error
 from genome.ids import GenomeID
 from genome.model import queries
+from genome.model.kernel.architectures import shape_of
 from genome.model.kernel.cache import Cache
 from genome.model.kernel.engine import Engine, pieces
 from genome.model.kernel.executables import Executables
 from genome.model.kernel.layers import Params
-from genome.model.kernel.shape import shape_of
 from genome.model.options import Options, Settings
 from genome.model.sampling import Sampler, log_probabilities, most_probable
 from genome.model.tokenizer import Tokenizer, token_numbers

@@ -61,16 +61,11 @@ def import_safetensors(path: Path, database: Path, *, progress: Progress = silen
             told["left_out"] = ", ".join(files.left_out)
         with building(database, "model", **told) as db:
             _write_files(db, sources, files.plain, dict(hashes))
-            metadata = ((at, key, kind, value) for at, (key, (kind, value)) in enumerate(fields.items()))
-            db.executemany("INSERT INTO hyperparameter VALUES (?, ?, ?, ?)", metadata)
+            rows = ((at, key, kind, value) for at, (key, (kind, value)) in enumerate(fields.items()))
+            db.executemany("INSERT INTO hyperparameter VALUES (?, ?, ?, ?)", rows)
             _write_vocabulary(db, words)
-            _write_tensors(
-                db,
-                sources,
-                head_rows({key: value for key, (_, value) in fields.items()}),
-                progress,
-                f"{database.stem}: import",
-            )
+            metadata = {key: value for key, (_, value) in fields.items()}
+            _write_tensors(db, sources, metadata, progress, f"{database.stem}: import")
 
 
 def _check_names(files: FileSet, sources: Sequence[Safetensors]) -> None:
@@ -140,12 +135,17 @@ def _write_vocabulary(db: apsw.Connection, words: Vocabulary) -> None:
 
 
 def _write_tensors(
-    db: apsw.Connection, sources: Sequence[Safetensors], rows: int | None, progress: Progress, stage: str
+    db: apsw.Connection,
+    sources: Sequence[Safetensors],
+    hyperparameters: Mapping[str, object],
+    progress: Progress,
+    stage: str,
 ) -> None:
+    rows, architecture = head_rows(hyperparameters), str(hyperparameters.get("general.architecture", ""))
     total, done = sum(t.size_bytes for s in sources for t in s.tensors.values()), 0
     every = ((file, source, tensor) for file, source in enumerate(sources) for tensor in source.tensors.values())
     for number, (file, source, tensor) in enumerate(every):
-        role, layer = role_and_layer(tensor.name)
+        role, layer = role_and_layer(tensor.name, architecture)
         db.execute(
             "INSERT INTO tensor VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (number, tensor.name, role, layer, tensor.dtype, json.dumps(tensor.shape),

@@ -16,6 +16,11 @@ _INSIDE = {
     "mlp.gate": "ffn_gate_inp", "block_sparse_moe.gate": "ffn_gate_inp",
     "mlp.experts.gate_up_proj": "ffn_gate_up_exps", "mlp.experts.down_proj": "ffn_down_exps",
 }  # fmt: skip
+_SANDWICHED = {
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}  # fmt: skip
+"""Gemma norms before and behind; the name of its norm behind attention is that of Llama's before feed-forward."""
 _EXPERT = {
     "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down", "w1": "ffn_gate", "w3": "ffn_up",
     "w2": "ffn_down",
@@ -27,8 +32,12 @@ _HF_LAYER = re.compile(r"(?:[^.]+\.)*?(?:layers|layer|h|blocks|block)\.(\d{1,9})
 _HF_EXPERT = re.compile(r"(?:mlp|block_sparse_moe)\.experts\.(\d{1,9})\.(\w+)")
 
 
-def role_and_layer(name: str) -> tuple[str, int | None]:
+def role_and_layer(name: str, architecture: str = "") -> tuple[str, int | None]:
     """What a tensor is for, and in which layer; roles are spelled as in GGUF.
+
+    Args:
+        name: the tensor's.
+        architecture: of its model; where one name means two things, it decides.
 
     Example:
         >>> role_and_layer("blk.7.attn_q.weight"), role_and_layer("token_embd.weight")
@@ -44,6 +53,8 @@ def role_and_layer(name: str) -> tuple[str, int | None]:
     stem, bias = stem.removesuffix(".bias"), ".bias" if stem.endswith(".bias") else ""
     if (expert := _HF_EXPERT.fullmatch(stem)) and expert[2] in _EXPERT:
         return f"{_EXPERT[expert[2]]}.{expert[1]}{bias}", layer
+    if layer is not None and architecture in ("gemma2", "gemma3"):
+        known = _INSIDE | _SANDWICHED
     return known.get(stem, stem) + bias, layer
 
 

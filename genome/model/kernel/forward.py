@@ -1,4 +1,8 @@
-"""The Llama architecture as pure functions (Touvron et al. 2023, arXiv 2302.13971; grouped queries: 2307.09288)."""
+"""The forward pass of Llama and its relatives as pure functions over a `Shape`.
+
+Llama: Touvron et al. 2023, arXiv 2302.13971 (grouped queries: 2307.09288); Qwen2: 2407.10671; Qwen3: 2505.09388;
+Gemma 2: 2408.00118; Gemma 3: 2503.19786.
+"""
 
 from collections.abc import Callable
 from functools import cache as once
@@ -9,8 +13,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from genome.model.kernel.cache import Cache
-from genome.model.kernel.layers import Params, attention, feed_forward, norm
-from genome.model.kernel.linear import project
+from genome.model.kernel.layers import Params, attention, feed_forward, logits, norm
 from genome.model.kernel.rope import rotations
 from genome.model.kernel.shape import Shape
 
@@ -22,8 +25,8 @@ def advance(
 
     Args:
         shape: static.
-        params: `layers` (norms (L, d) and matrices stacked over L, joined as in `JOINED`), `output_norm` (d,),
-            `output` (V, d).
+        params: `layers` (vectors and matrices stacked over L, joined as in `shape.JOINED`), `output_norm` (d,),
+            `output` (V, d), `rope_freqs` (D / 2,) where the model has them.
         x: embeddings of the new tokens (T, d); rows behind `last` fill up and are forgotten.
         start: how many tokens the cache holds.
         last: the row of `x` to predict from.
@@ -49,7 +52,7 @@ def _advance(
     shape: Shape, params: Params, x: Array, start: Array, last: Array, cache: Cache
 ) -> tuple[Array, Array, Array, Cache]:
     hidden, cache = forward(shape, params, x, start, cache)
-    scores = logits(params, lax.dynamic_index_in_dim(hidden, last))[0]
+    scores = logits(shape, params, lax.dynamic_index_in_dim(hidden, last))[0]
     best = jnp.argmax(scores)
     return scores, best, scores[best] - jax.nn.logsumexp(scores), cache
 
@@ -60,15 +63,25 @@ def forward(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) 
     The cache is read inside the loop over layers and written once behind it: as the loop's carry it would be copied
     in each layer.
     """
-    turn = rotations(shape, start + jnp.arange(x.shape[0]))
+    turns = _turns(shape, params, start + jnp.arange(x.shape[0]))
 
-    def layer(x: Array, given: tuple[Params, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        weights, keys, values = given
-        mixed, new = attention(shape, weights, norm(shape, x, weights["attn_norm"]), turn, start, keys, values)
-        x = x + mixed
-        return x + feed_forward(weights, norm(shape, x, weights["ffn_norm"])), new
+    def layer(x: Array, given: tuple[Params, Array, Array, Array | None]) -> tuple[Array, tuple[Array, Array]]:
+        weights, keys, values, window = given
+        turn, seen = turns[0], None
+        if window is not None:
+            (cos, sin), (near_cos, near_sin) = turns[0], turns[-1]
+            turn = jnp.where(window > 0, near_cos, cos), jnp.where(window > 0, near_sin, sin)
+            seen = jnp.where(window > 0, window, jnp.iinfo(jnp.int32).max)
+        mixed, new = attention(
+            shape, weights, norm(shape, x, weights["attn_norm"]), turn, start, keys, values, seen
+        )
+        x = x + _after(shape, weights, "post_attention_norm", mixed)
+        fed = feed_forward(shape, weights, norm(shape, x, weights["ffn_norm"]))
+        return x + _after(shape, weights, "post_ffw_norm", fed), new
 
-    x, (keys, values) = lax.scan(layer, x, (params["layers"], cache.keys, cache.values))
+    windows = jnp.array(shape.windows, jnp.int32) if shape.windows else None
+    x = x * shape.embedding_scale
+    x, (keys, values) = lax.scan(layer, x, (params["layers"], cache.keys, cache.values, windows))
     cache = Cache(
         lax.dynamic_update_slice(cache.keys, keys, (0, 0, 0, start)),
         lax.dynamic_update_slice(cache.values, values, (0, 0, start, 0)),
@@ -76,6 +89,14 @@ def forward(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) 
     return norm(shape, x, params["output_norm"]), cache
 
 
-def logits(params: Params, hidden: Array) -> Array:
-    """Scores of all tokens (T, V) from normed hidden states (T, d)."""
-    return project(hidden, params["output"])
+def _turns(shape: Shape, params: Params, positions: Array) -> list[tuple[Array, Array]]:
+    """The rotations of layers that see all tokens; behind them those of layers with a window, where they differ."""
+    pairs = shape.head_width // 2
+    turns = [rotations(shape.rope, pairs, positions, params.get("rope_freqs"))]
+    if shape.windows and shape.window_rope:
+        turns.append(rotations(shape.window_rope, pairs, positions))
+    return turns
+
+
+def _after(shape: Shape, weights: Params, role: str, x: Array) -> Array:
+    return norm(shape, x, weights[role]) if shape.post_norms else x

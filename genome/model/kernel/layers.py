@@ -18,21 +18,54 @@ def norm(shape: Shape, x: Array, weight: Array) -> Array:
 
 
 def attention(
-    shape: Shape, weights: Params, x: Array, turn: tuple[Array, Array], start: Array, keys: Array, values: Array
+    shape: Shape,
+    weights: Params,
+    x: Array,
+    turn: tuple[Array, Array],
+    start: Array,
+    keys: Array,
+    values: Array,
+    window: Array | None = None,
 ) -> tuple[Array, tuple[Array, Array]]:
-    """Causal attention of T new tokens over the cache (K, D, S), (K, S, D) and themselves; what the cache gets."""
+    """Causal attention of T new tokens over the cache (K, D, S), (K, S, D) and themselves; what the cache gets.
+
+    With a window a token sees only so many tokens, itself the last of them.
+    """
     count, group = x.shape[0], shape.heads // shape.kv_heads
-    qkv = project(x, weights["attn_qkv"]).reshape(count, -1, shape.head_width)
-    q, k, v = jnp.split(qkv, (shape.heads, shape.heads + shape.kv_heads), axis=1)
-    q = rotate(shape, q, turn).reshape(count, shape.kv_heads, group, shape.head_width) * shape.head_width**-0.5
+    q, k, v = _heads(shape, weights, x)
+    q = rotate(shape, q, turn).reshape(count, shape.kv_heads, group, shape.head_width) * shape.attention_scale
     k, v = rotate(shape, k, turn).transpose(1, 2, 0), v.swapaxes(0, 1)
     places = keys.shape[-1]
-    before = jnp.where(jnp.arange(places) < start, _scores(q, keys), -jnp.inf)
-    among = jnp.where(jnp.arange(count)[:, None] >= jnp.arange(count), _scores(q, k), -jnp.inf)
+    new = jnp.arange(count)
+    old_seen, new_seen = jnp.arange(places) < start, new[:, None] >= new
+    if window is not None:
+        old_seen &= (start + new)[:, None] - jnp.arange(places) < window
+        new_seen &= new[:, None] - new < window
+    before = jnp.where(old_seen, _capped(_scores(q, keys), shape.attention_cap), -jnp.inf)
+    among = jnp.where(new_seen, _capped(_scores(q, k), shape.attention_cap), -jnp.inf)
     shares = jax.nn.softmax(jnp.concatenate([before, among], axis=-1), axis=-1)
     mixed = jnp.einsum("kgts,ksd->kgtd", shares[..., :places], values)
     mixed += jnp.einsum("kgtu,kud->kgtd", shares[..., places:], v)
-    return project(mixed.transpose(2, 0, 1, 3).reshape(count, -1), weights["attn_output"]), (k, v)
+    return _affine(weights, "attn_output", mixed.transpose(2, 0, 1, 3).reshape(count, -1)), (k, v)
+
+
+def _heads(shape: Shape, weights: Params, x: Array) -> tuple[Array, Array, Array]:
+    """Queries (T, H, D), keys and values (T, K, D); queries and keys normed where the model does that."""
+    cuts = shape.heads * shape.head_width, (shape.heads + shape.kv_heads) * shape.head_width
+    q, k, v = jnp.split(_affine(weights, "attn_qkv", x), cuts, axis=-1)
+    if shape.head_norms == "all":
+        q, k = norm(shape, q, weights["attn_q_norm"]), norm(shape, k, weights["attn_k_norm"])
+    q, k, v = (part.reshape(x.shape[0], -1, shape.head_width) for part in (q, k, v))
+    if shape.head_norms == "each":
+        q, k = norm(shape, q, weights["attn_q_norm"]), norm(shape, k, weights["attn_k_norm"])
+    return q, k, v
+
+
+def _affine(weights: Params, role: str, x: Array) -> Array:
+    """A product with the matrix of a role, and its bias where it has one."""
+    found = project(x, weights[role])
+    bias = weights.get(f"{role}.bias")
+    return found if bias is None else found + bias
 
 
 def _scores(q: Array, keys: Array) -> Array:
@@ -45,7 +78,21 @@ def _scores(q: Array, keys: Array) -> Array:
     return jnp.einsum("tkgd,kds->kgts", q, keys)
 
 
-def feed_forward(weights: Params, x: Array) -> Array:
-    """SwiGLU (Shazeer 2020)."""
+def _capped(scores: Array, cap: float) -> Array:
+    """Scores squeezed between -cap and cap (Bello et al. 2016, arXiv 1611.09940); 0 leaves them."""
+    return jnp.tanh(scores / cap) * cap if cap else scores
+
+
+def feed_forward(shape: Shape, weights: Params, x: Array) -> Array:
+    """A gated linear unit: SwiGLU, or GEGLU (Shazeer 2020, arXiv 2002.05202)."""
     gate, up = jnp.split(project(x, weights["ffn_gate_up"]), 2, axis=-1)
-    return project(jax.nn.silu(gate) * up, weights["ffn_down"])
+    return project(_activated(shape, gate) * up, weights["ffn_down"])
+
+
+def _activated(shape: Shape, x: Array) -> Array:
+    return jax.nn.silu(x) if shape.activation == "silu" else jax.nn.gelu(x, approximate=True)
+
+
+def logits(shape: Shape, params: Params, hidden: Array) -> Array:
+    """Scores of all tokens (T, V) from normed hidden states (T, d)."""
+    return _capped(project(hidden, params["output"]), shape.logit_cap)

@@ -6,10 +6,13 @@ from jax import Array
 
 from genome.model.kernel.layers import Params
 from genome.model.kernel.linear import Dense, Matrix, finite, pack
-from genome.model.kernel.shape import JOINED, Shape
+from genome.model.kernel.shape import JOINED, Shape, layer_shapes
 from genome.model.quant import dequantise
 from genome.model.queries import TensorRow
 from genome.model.weights import Weights, not_finite
+
+_ALONE = ("output_norm", "rope_freqs")
+"""Vectors outside of the layers."""
 
 
 def load(weights: Weights, shape: Shape) -> Params:
@@ -21,13 +24,16 @@ def load(weights: Weights, shape: Shape) -> Params:
     """
     params: Params = {"layers": {}}
     for role, parts in _groups(weights.tensors(), shape).items():
-        stacked = _stacked(weights, parts)
         if role == "output":
+            stacked = _stacked(weights, parts)
             params[role] = _placed(type(stacked)(*(part[0] for part in stacked)))
-        elif role == "output_norm":
-            params[role] = _vectors(stacked)[0]
+        elif role in _ALONE:
+            params[role] = _vectors(weights, shape, parts)[0]
         else:
-            params["layers"][role] = _vectors(stacked) if role.endswith("norm") else _placed(stacked)
+            vector = len(parts[0][0].shape) == 1
+            params["layers"][role] = (
+                _vectors(weights, shape, parts) if vector else _placed(_stacked(weights, parts))
+            )
     return params
 
 
@@ -37,16 +43,18 @@ def _groups(tensors: list[TensorRow], shape: Shape) -> dict[str, list[list[Tenso
     A tied model's embedding is its output projection.
     """
     named = {(t.role, t.layer): t for t in tensors}
-    groups = {"output_norm": [[named["output_norm", None]]]}
+    groups = {role: [[named[role, None]]] for role in _ALONE if (role, None) in named}
     groups["output"] = [[named["token_embd" if shape.tied else "output", None]]]
-    for role in ("attn_norm", "ffn_norm", "attn_output", "ffn_down", *JOINED):
+    roles = layer_shapes(shape)
+    joined = {part: role for role, parts in JOINED.items() for part in parts}
+    for role in dict.fromkeys(joined.get(role, role) for role in roles):
         parts = JOINED.get(role, (role,))
         groups[role] = [[named[part, layer] for part in parts] for layer in range(shape.layers)]
     return groups
 
 
 def _stacked(weights: Weights, layers: list[list[TensorRow]]) -> Matrix:
-    """Tensors as one matrix (L, out, in) of NumPy arrays; a vector is a matrix of one row.
+    """Tensors as one matrix (L, out, in) of NumPy arrays.
 
     What is stored in different types has no common form but float32.
     """
@@ -72,15 +80,25 @@ def _check(weights: Weights, layers: list[list[TensorRow]], stacked: Matrix) -> 
     """Looks for NaN and infinity; the tensor that holds it is looked for only then."""
     good = finite(stacked)
     if not good.all():
-        for tensor in layers[int(np.argmin(good))]:
-            if not finite(pack(weights.read(tensor)[None], tensor.dtype)).all():
-                raise not_finite(weights, f"tensor {tensor.name}")
+        raise not_finite(weights, f"tensor {_strange(weights, [layers[int(np.argmin(good))]]).name}")
 
 
-def _vectors(stacked: Matrix) -> Array:
-    """Norms (L, d): always plain numbers."""
-    assert isinstance(stacked, Dense)
-    return jax.device_put(stacked.values[:, 0], may_alias=True)
+def _vectors(weights: Weights, shape: Shape, layers: list[list[TensorRow]]) -> Array:
+    """Norms and biases (L, n), which are always plain numbers; those that are joined one behind the other."""
+    values = np.stack(
+        [np.concatenate([dequantise(weights.read(t), t.dtype).reshape(-1) for t in one]) for one in layers]
+    )
+    if not np.isfinite(values).all():
+        raise not_finite(weights, f"tensor {_strange(weights, layers).name}")
+    if layers[0][0].role.endswith("norm"):
+        values = values + np.float32(shape.norm_offset)
+    return jax.device_put(values, may_alias=True)
+
+
+def _strange(weights: Weights, layers: list[list[TensorRow]]) -> TensorRow:
+    """The first tensor that holds NaN or infinity."""
+    every = (tensor for one in layers for tensor in one)
+    return next(t for t in every if not np.isfinite(dequantise(weights.read(t), t.dtype)).all())
 
 
 def _placed(matrix: Matrix) -> Matrix:

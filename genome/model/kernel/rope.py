@@ -3,15 +3,23 @@
 import jax.numpy as jnp
 from jax import Array
 
+from genome.model.kernel.frequencies import Rope, frequencies
 from genome.model.kernel.shape import Shape
 
 
-def rotations(shape: Shape, positions: Array) -> tuple[Array, Array]:
-    """Cosines and sines of the rotary embedding (Su et al. 2021), each (T, 1, D / 2)."""
-    pairs = shape.head_width // 2
-    frequencies = shape.rope_base ** (-jnp.arange(pairs, dtype=jnp.float32) / pairs)
-    angles = positions.astype(jnp.float32)[:, None, None] * frequencies
-    return jnp.cos(angles), jnp.sin(angles)
+def rotations(rope: Rope, pairs: int, positions: Array, divisors: Array | None = None) -> tuple[Array, Array]:
+    """Cosines and sines of the rotary embedding, each (T, 1, D / 2).
+
+    Args:
+        rope: base and scaling.
+        pairs: D / 2.
+        positions: of the tokens (T,).
+        divisors: of the frequencies (D / 2,), where a model stores them (GGUF's `rope_freqs`).
+    """
+    plain, scale = frequencies(rope, pairs)
+    turning = plain if divisors is None else plain / divisors
+    angles = positions.astype(jnp.float32)[:, None, None] * turning
+    return jnp.cos(angles) * scale, jnp.sin(angles) * scale
 
 
 def rotate(shape: Shape, x: Array, turn: tuple[Array, Array]) -> Array:

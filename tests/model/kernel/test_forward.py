@@ -10,10 +10,11 @@ import pytest
 from genome.db.connect import opened
 from genome.errors import DamagedError, Error
 from genome.model import import_gguf, queries
+from genome.model.kernel.architectures import shape_of
 from genome.model.kernel.cache import empty_cache, grown
-from genome.model.kernel.forward import advance, forward, logits
+from genome.model.kernel.forward import advance, forward
+from genome.model.kernel.layers import logits
 from genome.model.kernel.loading import load
-from genome.model.kernel.shape import shape_of
 from genome.model.weights import Weights
 
 TOKENS = [5, 70, 70, 12, 200, 265, 3, 99, 41, 8, 150]
@@ -81,7 +82,7 @@ def test_equals_the_textbook(tiny, model):
     hidden, _ = forward(
         shape, params, tiny.tensors["token_embd.weight"][TOKENS], jnp.int32(0), empty_cache(shape, 32)
     )
-    np.testing.assert_allclose(logits(params, hidden), textbook(tiny, TOKENS), rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(logits(shape, params, hidden), textbook(tiny, TOKENS), rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("cuts", [range(1, 11), [4], [1, 7], [10]])
@@ -129,12 +130,11 @@ def test_layers_of_different_types(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"architecture": "mamba"}, "the architecture 'mamba' is not supported; wanted llama"),
-        ({"more": lambda w: w.add_string("llama.rope.scaling.type", "yarn")}, "scaling 'yarn' is not supported"),
+        ({"architecture": "mamba"}, "the architecture 'mamba' is not supported; wanted one of llama, qwen2"),
+        ({"more": lambda w: w.add_string("llama.rope.scaling.type", "longrope")}, "'longrope' is not supported"),
         ({"more": lambda w: w.add_expert_count(8)}, "a mixture of 8 experts is not supported"),
         ({"more": lambda w: w.add_rope_dimension_count(8)}, "RoPE over 8 of 16 dimensions is not supported"),
         ({"more": lambda w: w.add_string("llama.hidden_activation", "gelu")}, "activation 'gelu' is not supported"),
-        ({"more": lambda w: w.add_sliding_window(300)}, "a sliding window of 300 tokens is not supported"),
     ],
 )  # fmt: skip
 def test_what_is_not_supported_is_named(tmp_path, tiny, options, said):
@@ -143,8 +143,8 @@ def test_what_is_not_supported_is_named(tmp_path, tiny, options, said):
 
 
 def test_tensors_that_do_not_fit(tmp_path, tiny):
-    extra = tiny.tensors | {"rope_freqs.weight": np.ones(8, np.float32)}
-    with pytest.raises(Error, match=r"the tensor 'rope_freqs\.weight' is not supported"):
+    extra = tiny.tensors | {"rope_factors_long.weight": np.ones(8, np.float32)}
+    with pytest.raises(Error, match=r"the tensor 'rope_factors_long\.weight' is not supported"):
         made(tmp_path, tiny, weights=extra)
     mixed = {n.replace("blk.1.attn_k.", "model.layers.1.self_attn.k_proj."): v for n, v in tiny.tensors.items()}
     with pytest.raises(Error, match=r"the tensor 'model\.layers\.1\.self_attn\.k_proj\.weight' is not supported"):

@@ -13,6 +13,7 @@ from genome import db, sources
 from genome.db.connect import schema_version
 from genome.db.pool import Pool
 from genome.envelope import Database, Envelope, Roles, assign
+from genome.envelope.roles import stamp
 from genome.errors import Error, NotFoundError, quoted
 from genome.workbench.naming import valid
 
@@ -24,7 +25,7 @@ GENOME = "nsm65"
 
 
 class Files:
-    """The databases in a folder: `<folder>/<name>.db`. Each is read when it is asked for; none is kept open.
+    """The databases in a folder: `<folder>/<name>.db`. Headers are read when they are asked for; none stays open.
 
     Args:
         folder: of the workbench; need not exist.
@@ -32,6 +33,9 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._read: dict[str, Database] = {}
+        self._kinds: dict[str, str] = {}
+        self._seen = -1
 
     def names(self) -> list[str]:
         """The names of the databases, damaged ones too, in alphabetical order."""
@@ -62,22 +66,37 @@ class Files:
         return self.folder / f"{name}.db"
 
     def database(self, name: str) -> Database:
-        """A database with what its header says now.
+        """A database with what its header says now; it is read again when the file has changed.
 
         Raises:
             NotFoundError, DamagedError: no database has that name, or it cannot be read.
         """
-        return Database.read(name, self.path(name))
+        path = self.path(name)
+        if (known := self._read.get(name)) is None or known.stamp != stamp(path):
+            known = self._read[name] = Database.read(name, path)
+        return known
 
     def readable(self, *kinds: str) -> Iterator[Database]:
         """The databases of some kinds; damaged files, which some other name may be about, are passed over."""
-        for name in self.names():
-            try:
-                database = self.database(name)
-            except Error:
-                continue
-            if database.kind in kinds:
-                yield database
+        for name, kind in self._kinds_now().items():
+            if kind in kinds:
+                try:
+                    yield self.database(name)
+                except Error:
+                    continue
+
+    def _kinds_now(self) -> dict[str, str]:
+        """The kind of each database that can be read; looked up again when a file came, went or was replaced."""
+        seen = self.folder.stat().st_mtime_ns if self.folder.is_dir() else -1
+        if seen != self._seen:
+            self._kinds = {}
+            for name in self.names():
+                try:
+                    self._kinds[name] = self.database(name).kind
+                except Error:
+                    continue
+            self._seen = seen
+        return dict(self._kinds)
 
     def facts(self, name: str) -> dict[str, str] | None:
         """What the header of a database says; None if none is there, or one that can only be built again.

@@ -85,7 +85,7 @@ class Workbench:
         for name in self.names():
             path = self.path(name)
             try:
-                facts = db.header(path)
+                facts = self._files.database(name).meta
             except Error:
                 facts = {"kind": "unreadable"}
             rows.append((name, *({**facts, "size_bytes": path.stat().st_size}.get(c, "") for c in columns)))

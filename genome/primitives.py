@@ -3,16 +3,14 @@
 Source: C. Goddard and A. Wierzbicka, the English chart of primes (65 since 2014); `data/primitives.tsv`.
 """
 
-from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import partial
+from typing import NamedTuple
 
 from genome.errors import NotFoundError, quoted
 from genome.resources import table
 
 
-@dataclass(frozen=True)
-class Primitive:
+class Primitive(NamedTuple):
     """One semantic prime.
 
     Attributes:
@@ -73,6 +71,8 @@ def codon(name: str) -> int:
 
 
 def _likeness(name: str, other: str) -> float:
+    from difflib import SequenceMatcher
+
     return SequenceMatcher(None, name, other).ratio()
 
 

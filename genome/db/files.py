@@ -3,8 +3,8 @@
 import os
 import stat
 import struct
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import apsw
 
@@ -19,8 +19,7 @@ _NAMING_BYTES = 16
 """Of the shortest journal in which SQLite looks for a name."""
 
 
-@dataclass(frozen=True)
-class DatabaseFile:
+class DatabaseFile(NamedTuple):
     """A regular file under a name, at one moment.
 
     Attributes:
@@ -96,8 +95,7 @@ class DatabaseFile:
             )
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """What the first hundred bytes state (https://www.sqlite.org/fileformat.html#the_database_header)."""
 
     version: int

@@ -4,10 +4,10 @@ Source: Radford et al. 2019, `bytes_to_unicode` of the published encoder. Printa
 the other bytes take the letters from U+0100 on, in order: a blank is `Ġ`.
 """
 
-_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+_PRINTABLE = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+_OTHERS = {byte: 256 + i for i, byte in enumerate(byte for byte in range(256) if byte not in _PRINTABLE)}
 
-LETTERS = tuple(chr(byte) if byte in _PRINTABLE else chr(256 + _OTHERS.index(byte)) for byte in range(256))
+LETTERS = tuple(chr(_OTHERS.get(byte, byte)) for byte in range(256))
 """The letter of each byte."""
 _BYTES = {letter: bytes([byte]) for byte, letter in enumerate(LETTERS)}
 

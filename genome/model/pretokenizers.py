@@ -4,14 +4,16 @@ The expressions are those of the models' own tokenizers, as llama.cpp (src/llama
 names. Where a tokenizer applies several expressions one after the other, each cuts what the one before it left.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from itertools import chain
-
-import regex
+from typing import TYPE_CHECKING, NamedTuple
 
 from genome.errors import Error
+
+if TYPE_CHECKING:
+    from regex import Pattern
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 # Digits alone, then GPT-2's rule between them, in one expression: a blank before a digit ends its part of the text.
@@ -51,8 +53,7 @@ _LATIN = r"\s?[" + "".join(
 ) + "]+"  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """How one family of models cuts text.
 
     Attributes:
@@ -65,11 +66,12 @@ class Rule:
     whole_words: bool = False
     adds_bos: bool = False
 
-    def words(self, text: str) -> Iterator[str]:
+    def words(self, text: str) -> Iterable[str]:
         """The words of a text, in order; joined they are the text."""
-        words = _isolated(self.patterns[0], text)
+        compiled = _compiled_ascii if text.isascii() else _compiled
+        words = _isolated(compiled(self.patterns[0]), text)
         for pattern in self.patterns[1:]:
-            words = chain.from_iterable(map(partial(_isolated, pattern), words))
+            words = chain.from_iterable(map(partial(_isolated, compiled(pattern)), words))
         return words
 
 
@@ -113,14 +115,45 @@ def rule(name: str) -> Rule:
 
 
 @cache
-def _compiled(pattern: str) -> regex.Pattern[str]:
+def _compiled(pattern: str) -> "Pattern[str]":
+    import regex  # 10 ms that English does not wait for
+
     return regex.compile(pattern)
 
 
-def _isolated(pattern: str, text: str) -> Iterator[str]:
+_ASCII = {
+    r"\s": r"\t-\r ", r"\p{L}": "A-Za-z", r"\p{Lu}": "A-Z", r"\p{Ll}": "a-z", r"\p{N}": "0-9",
+    r"\p{P}": r"""!"#%&'()*,\-./:;?@\[\\\]_{}""", r"\p{S}": "$+<=>\\^`|~",
+    r"\p{Lt}": "", r"\p{Lm}": "", r"\p{Lo}": "", r"\p{M}": "",
+}  # fmt: skip
+"""Classes of Unicode as far as ASCII goes, as parts of a set."""
+
+
+_SET = re.compile(r"(\[\^?(?:\\p\{\w+\}|\\.|[^\]\\])+\])")
+_CLASS = re.compile(r"\\p\{\w+\}|\\s|\\S")
+
+
+@cache
+def _compiled_ascii(pattern: str) -> re.Pattern[str]:
+    """The same for texts of ASCII alone, in Python's own `re`, which is there at once.
+
+    White space is spelled out: that of `re` has four separators (U+001C to U+001F) more than Unicode's.
+    """
+    parts = _SET.split(pattern)  # every other one is a set
+    parts[1::2] = [_CLASS.sub(lambda found: _ASCII[found[0]], part) for part in parts[1::2]]
+    parts[::2] = [_CLASS.sub(lambda found: _alone(found[0]), part) for part in parts[::2]]
+    return re.compile("".join(parts))
+
+
+def _alone(name: str) -> str:
+    """A class that stands outside of a set."""
+    return f"[{_ASCII[name]}]" if name in _ASCII else f"[^{_ASCII[name.lower()]}]"
+
+
+def _isolated(pattern: "re.Pattern[str] | Pattern[str]", text: str) -> Iterator[str]:
     """What the pattern matches, and what lies between; no empty text."""
     place = 0
-    for found in _compiled(pattern).finditer(text):
+    for found in pattern.finditer(text):
         begin, end = found.span()
         if begin > place:
             yield text[place:begin]

@@ -1,8 +1,7 @@
 """All SQL of this room that reads: plain rows by number, text or role. Needs no jax."""
 
-import json
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import apsw
 
@@ -218,7 +217,7 @@ def files(db: apsw.Connection) -> list[FileRow]:
     """The files that the model came from, in the order of their set."""
     sql = "SELECT id, name, format, size_bytes, sha256, layout FROM file ORDER BY id"
     return [
-        FileRow(n, name, kind, size, sha, json.loads(layout))
+        FileRow(n, name, kind, size, sha, _from_json(layout))
         for n, name, kind, size, sha, layout in db.execute(sql)
     ]
 
@@ -245,7 +244,7 @@ def places(db: apsw.Connection) -> list[tuple[int, int]]:
 
 def _tensor(row: tuple) -> TensorRow:
     number, name, role, layer, dtype, shape, rows, row_bytes = row
-    return TensorRow(number, name, role, layer, dtype, tuple(json.loads(shape)), rows, row_bytes)
+    return TensorRow(number, name, role, layer, dtype, tuple(_from_json(shape)), rows, row_bytes)
 
 
 def fields(db: apsw.Connection) -> Iterator[tuple[str, str, int | float | str | bytes | None]]:
@@ -267,5 +266,11 @@ def hyperparameter(db: apsw.Connection, key: str) -> object:
 
 def _value(kind: str, value: object) -> object:
     if kind.startswith("array") and isinstance(value, str):
-        return json.loads(value)
+        return _from_json(value)
     return bool(value) if kind == "bool" else value
+
+
+def _from_json(text: str) -> Any:
+    import json  # 2 ms that a tokenizer does not wait for
+
+    return json.loads(text)

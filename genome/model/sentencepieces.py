@@ -4,12 +4,12 @@ Method: Kudo & Richardson 2018 (arXiv 1808.06226). Blanks are spelled U+2581, an
 before the text.
 """
 
+import re
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from itertools import chain, pairwise
 
 import apsw
-import regex
 
 from genome.errors import Error
 from genome.model import queries
@@ -22,7 +22,7 @@ BLANKS = "tokenizer.genome.blanks"
 `each` text between special tokens (the usual); `each, unless there is one`; `first, unless there is one`.
 """
 _KEPT_PAIRS = 8192
-_LINES = regex.compile(r"\n+|[^\n]+")
+_LINES = re.compile(r"\n+|[^\n]+")
 
 
 class SentencePieces:
@@ -106,13 +106,13 @@ class SentencePieces:
         return found[0], left + right
 
     @cached_property
-    def _words(self) -> regex.Pattern[str]:
+    def _words(self) -> re.Pattern[str]:
         """Blanks and what follows them; of blanks behind a character of `_reaching`, the word goes on."""
-        across = "".join(regex.escape(sign) for sign in sorted(self._reaching()))
+        across = "".join(re.escape(sign) for sign in sorted(self._reaching()))
         if not across:
-            return regex.compile(f"{BLANK}*[^{BLANK}]+|{BLANK}+")
+            return re.compile(f"{BLANK}*[^{BLANK}]+|{BLANK}+")
         more = f"(?:(?<=[{across}]){BLANK}+[^{BLANK}]*)*"
-        return regex.compile(f"{BLANK}*[^{BLANK}]+{more}|{BLANK}+")
+        return re.compile(f"{BLANK}*[^{BLANK}]+{more}|{BLANK}+")
 
     def _reaching(self) -> set[str]:
         """The characters that some token has before a blank: a look at all tokens, 5 to 50 ms, once."""

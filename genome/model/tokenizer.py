@@ -8,16 +8,18 @@ import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import index
-from typing import Generic, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Generic, SupportsIndex, TypeVar
 
 import apsw
 
 from genome.db.connection import snapshot
-from genome.db.journal import Access, Journal
 from genome.errors import Error
 from genome.model import queries
 from genome.model.bytepairs import BytePairs
 from genome.model.sentencepieces import SentencePieces
+
+if TYPE_CHECKING:
+    from genome.db.journal import Access, Journal
 
 _KEPT_WORDS = 16384
 _KEPT_TOKENS = 8192
@@ -73,7 +75,7 @@ class Tokenizer:
         size: how many tokens there are.
     """
 
-    def __init__(self, db: apsw.Connection, name: str = "", journal: Journal | None = None) -> None:
+    def __init__(self, db: apsw.Connection, name: str = "", journal: "Journal | None" = None) -> None:
         self._db, self._name, self._journal = db, name, journal
         self._words = _words_of(db)
         self.size = queries.token_count(db)
@@ -220,13 +222,15 @@ class Tokenizer:
             sized = self._words.tokens(word)
         return _Kept(tuple(number for number, _ in sized), self._read(sized))
 
-    def _read(self, sized: Iterable[tuple[int, int]]) -> tuple[Access, ...]:
+    def _read(self, sized: Iterable[tuple[int, int]]) -> "tuple[Access, ...]":
         """Tokens and their bytes as the journal wants them."""
         if self._journal is None:
             return ()
+        from genome.db.journal import Access
+
         return tuple(Access(self._name, "token", number, 1, size, "disk") for number, size in sized)
 
-    def _note(self, accesses: Sequence[Access]) -> None:
+    def _note(self, accesses: "Sequence[Access]") -> None:
         if self._journal is not None:
             self._journal.record(accesses)
 
@@ -241,12 +245,12 @@ class _Kept(Generic[_Value]):
 
     __slots__ = ("_again", "_first", "value")
 
-    def __init__(self, value: _Value, read: tuple[Access, ...]) -> None:
+    def __init__(self, value: _Value, read: "tuple[Access, ...]") -> None:
         self.value = value
         self._first: tuple[Access, ...] | None = read
         self._again = tuple(access._replace(source="memory") for access in read)
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> "tuple[Access, ...]":
         told, self._first = self._again if self._first is None else self._first, None
         return told
 

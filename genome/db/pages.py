@@ -96,7 +96,7 @@ class _Database(apsw.VFSFile):
             raise apsw.CorruptError(f"the page at byte {offset} is not what was written")
         return data[:amount]
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 (SQLite's name)
         self._look(data, offset)
         if self._page_bytes == len(data):
             data = b"".join((data[:-CHECKSUM_BYTES], checksum(data, offset)))

@@ -20,6 +20,7 @@ from genome.model.kernel.cache import Cache
 from genome.model.kernel.engine import Engine, pieces
 from genome.model.kernel.executables import Executables
 from genome.model.kernel.layers import Params
+from genome.model.kernel.shape import expert_shapes
 from genome.model.options import Options, Settings
 from genome.model.sampling import Sampler, log_probabilities, most_probable
 from genome.model.tokenizer import Tokenizer, token_numbers
@@ -98,7 +99,8 @@ class LanguageModel:
         self.context = self._shape.context
         self._rows = EmbeddingRows(self._weights)
         embedding = self._rows.tensor.name
-        used = [t for t in tensors if t.name != embedding or self._shape.tied]
+        picked = expert_shapes(self._shape)
+        used = [t for t in tensors if t.role not in picked and (t.name != embedding or self._shape.tied)]
         self._stored = tuple(Access(name, t.name, 0, t.row_count, t.size_bytes, "disk") for t in used)
         self._resident = tuple(access._replace(source="memory") for access in self._stored)
         self._engine = Engine(self._weights, self._shape, Executables(executables))
@@ -191,7 +193,13 @@ class LanguageModel:
         for piece, length in pieces(tokens):
             if settings.cancelled:
                 return None
-            told = self._engine.step(params, self._embedded(piece), length, start, cache)
+            told, touched = self._engine.step(params, self._embedded(piece), length, start, cache)
+            self._journal.record(
+                [
+                    Access(self._name, t.name, first, rows, rows * t.row_bytes, "disk" if read else "memory")
+                    for t, first, rows, read in touched
+                ]
+            )
             cache = told[-1]
             start += len(piece)
         return told

@@ -29,6 +29,8 @@ class _Family:
     window_period: int = 0
     """Of so many layers the last one sees all tokens, where there is a window; 0: none does."""
     window_base: float | None = None
+    experts_normed: bool = True
+    """Whether the shares of picked experts add up to 1."""
     largest: int = 0
     """The largest model of the family has so many layers, and scales by the width over the number of heads."""
 
@@ -37,6 +39,8 @@ FAMILIES = {
     "llama": _Family(pairs_beside=True),
     "qwen2": _Family(),
     "qwen3": _Family(head_norms="each"),
+    "qwen3moe": _Family(head_norms="each"),
+    "olmoe": _Family(head_norms="all", experts_normed=False),
     "gemma2": _Family(activation=_GELU, gemma=True, window_period=2, largest=46),
     "gemma3": _Family(
         activation=_GELU, head_norms="each", gemma=True, window_period=6, window_base=10000.0, largest=62
@@ -96,7 +100,7 @@ def shape_of(hyperparameters: dict[str, object], tensors: list[TensorRow]) -> Sh
         heads=heads,
         kv_heads=told.whole("attention.head_count_kv", heads),
         head_width=head_width,
-        hidden=told.whole("feed_forward_length"),
+        hidden=_hidden(told),
         tokens=embedding.shape[0] if embedding and embedding.shape else 0,
         context=told.whole("context_length"),
         rope=_rope(told),
@@ -115,10 +119,22 @@ def shape_of(hyperparameters: dict[str, object], tensors: list[TensorRow]) -> Sh
         embedding_scale=width**0.5 if family.gemma else 1.0,
         attention_cap=told.cap("attn_logit_softcapping"),
         logit_cap=told.cap("final_logit_softcapping"),
+        clamp=told.cap("attention.clamp_kqv"),
+        experts=told.whole("expert_count") if told.get("expert_count") else 0,
+        experts_used=told.whole("expert_used_count") if told.get("expert_count") else 0,
+        experts_normed=bool(told.get("expert_weights_norm", family.experts_normed)),
+        experts_stacked=("ffn_gate_exps", 0) in named,
     )
     _refuse_variants(shape, told)
     check_tensors(shape, tensors)
     return shape
+
+
+def _hidden(told: _Metadata) -> int:
+    """The width of a feed-forward network, or of an expert."""
+    if told.get("expert_count") and told.get("expert_feed_forward_length"):
+        return told.whole("expert_feed_forward_length")
+    return told.whole("feed_forward_length")
 
 
 def _rope(told: _Metadata) -> Rope:
@@ -168,8 +184,14 @@ def _windows(told: _Metadata, family: _Family, layers: int) -> tuple[int, ...]:
 
 
 def _refuse_variants(shape: Shape, told: _Metadata) -> None:
-    if experts := told.get("expert_count"):
-        raise Error(f"a mixture of {experts} experts is not supported; wanted a dense {shape.architecture} model")
+    if shape.experts_used > shape.experts:
+        raise DamagedError(f"the model uses {shape.experts_used} of {shape.experts} experts; wanted at most all")
+    if told.get("expert_layers"):
+        raise Error("experts in some of the layers are not supported; wanted them in all")
+    if told.get("expert_shared_count") or told.get("expert_shared_feed_forward_length"):
+        raise Error("shared experts are not supported; wanted experts that a router picks")
+    if told.get("expert_gating_func", 1) != 1 or told.get("expert_weights_scale", 1.0) not in (0.0, 1.0):
+        raise Error("a router other than a softmax over the experts is not supported")
     if shape.activation not in ACTIVATIONS:
         raise Error(f"the activation {shape.activation!r} is not supported; wanted {' or '.join(ACTIVATIONS)}")
     if (kind := told.get("attention.kind")) is not None:

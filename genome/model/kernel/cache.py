@@ -7,7 +7,7 @@ heads, G = H / K, D width of a head, d width of the model, F width of the feed-f
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from genome.model.kernel.shape import Shape
 
@@ -30,6 +30,14 @@ def empty_cache(shape: Shape, places: int) -> Cache:
     return Cache(
         jnp.zeros((*heads, shape.head_width, places), jnp.float32),
         jnp.zeros((*heads, places, shape.head_width), jnp.float32),
+    )
+
+
+def written(cache: Cache, keys: Array, values: Array, start: Array) -> Cache:
+    """The cache with new tokens' keys (L, K, D, T) and values (L, K, T, D) from a place on."""
+    return Cache(
+        lax.dynamic_update_slice(cache.keys, keys, (0, 0, 0, start)),
+        lax.dynamic_update_slice(cache.values, values, (0, 0, start, 0)),
     )
 
 

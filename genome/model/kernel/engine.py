@@ -7,11 +7,13 @@ import jax
 import numpy as np
 from jax import Array
 
+from genome.model.kernel import mixture
 from genome.model.kernel.cache import Cache, empty_cache, grown
 from genome.model.kernel.executables import Call, Executables
 from genome.model.kernel.forward import compiled
 from genome.model.kernel.layers import Params
 from genome.model.kernel.loading import load
+from genome.model.kernel.mixture import Experts, Touched
 from genome.model.kernel.shape import Shape
 from genome.model.weights import Weights
 
@@ -35,6 +37,7 @@ class Engine:
         self._params: Params | None = None
         self._loading = Lock()
         self._steps: dict[tuple[int, int], Call] = {}
+        self._experts = Experts(weights, shape) if shape.experts else None
 
     def params(self) -> tuple[Params, bool]:
         """The weights on the device, and whether they had to be read.
@@ -51,6 +54,8 @@ class Engine:
     def close(self) -> None:
         """Gives the weights' memory back; they would be read again."""
         self._params = None
+        if self._experts:
+            self._experts = Experts(self._weights, self._shape)
 
     def cache(self, tokens: int) -> Cache:
         """An empty cache with room for so many tokens."""
@@ -58,7 +63,7 @@ class Engine:
 
     def step(
         self, params: Params, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache
-    ) -> tuple[Array, Array, Array, Cache]:
+    ) -> tuple[tuple[Array, Array, Array, Cache], list[Touched]]:
         """Reads a piece of tokens.
 
         Args:
@@ -69,18 +74,25 @@ class Engine:
             cache: used up; grown where it is too small.
 
         Returns:
-            As `genome.model.kernel.forward.advance`.
+            As `genome.model.kernel.forward.advance`; the experts that it used.
         """
         if (places := _places(start + len(rows))) > cache.places:
             cache = grown(cache, places)
         x = np.zeros((length, self._shape.width), np.float32)
         x[: len(rows)] = rows
+        if self._experts:
+            return mixture.advance(self._shape, params, self._experts, x, start, len(rows) - 1, cache)
         given = (params, x, np.int32(start), np.int32(len(rows) - 1), cache)
-        return self._executable(length, cache.places, given)(*given)
+        return self._executable(length, cache.places, given)(*given), []
 
     def prepare(self) -> None:
-        """Compiles what the first tokens of a prompt and of an answer need, and keeps it."""
+        """Compiles what the first tokens of a prompt and of an answer need, and keeps it.
+
+        A mixture of experts is compiled as it runs.
+        """
         params, _ = self.params()
+        if self._experts:
+            return
         cache = self.cache(1)
         for length in (1, *PREFILL):
             x = jax.ShapeDtypeStruct((length, self._shape.width), np.float32)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from genome.model.kernel.cache import Cache
+from genome.model.kernel.cache import Cache, written
 from genome.model.kernel.layers import Params, attention, feed_forward, logits, norm
 from genome.model.kernel.rope import rotations
 from genome.model.kernel.shape import Shape
@@ -52,9 +52,14 @@ def _advance(
     shape: Shape, params: Params, x: Array, start: Array, last: Array, cache: Cache
 ) -> tuple[Array, Array, Array, Cache]:
     hidden, cache = forward(shape, params, x, start, cache)
-    scores = logits(shape, params, lax.dynamic_index_in_dim(hidden, last))[0]
+    return *told(shape, params, lax.dynamic_index_in_dim(hidden, last)), cache
+
+
+def told(shape: Shape, params: Params, hidden: Array) -> tuple[Array, Array, Array]:
+    """Scores (V,) from one normed hidden state (1, d), the most probable token, its log probability."""
+    scores = logits(shape, params, hidden)[0]
     best = jnp.argmax(scores)
-    return scores, best, scores[best] - jax.nn.logsumexp(scores), cache
+    return scores, best, scores[best] - jax.nn.logsumexp(scores)
 
 
 def forward(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) -> tuple[Array, Cache]:
@@ -63,33 +68,42 @@ def forward(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) 
     The cache is read inside the loop over layers and written once behind it: as the loop's carry it would be copied
     in each layer.
     """
-    turns = _turns(shape, params, start + jnp.arange(x.shape[0]))
+    turns = turns_of(shape, params, start + jnp.arange(x.shape[0]))
 
     def layer(x: Array, given: tuple[Params, Array, Array, Array | None]) -> tuple[Array, tuple[Array, Array]]:
         weights, keys, values, window = given
-        turn, seen = turns[0], None
-        if window is not None:
-            (cos, sin), (near_cos, near_sin) = turns[0], turns[-1]
-            turn = jnp.where(window > 0, near_cos, cos), jnp.where(window > 0, near_sin, sin)
-            seen = jnp.where(window > 0, window, jnp.iinfo(jnp.int32).max)
-        mixed, new = attention(
-            shape, weights, norm(shape, x, weights["attn_norm"]), turn, start, keys, values, seen
-        )
-        x = x + _after(shape, weights, "post_attention_norm", mixed)
+        x, new = attended(shape, weights, turns, x, start, keys, values, window)
         fed = feed_forward(shape, weights, norm(shape, x, weights["ffn_norm"]))
         return x + _after(shape, weights, "post_ffw_norm", fed), new
 
     windows = jnp.array(shape.windows, jnp.int32) if shape.windows else None
     x = x * shape.embedding_scale
     x, (keys, values) = lax.scan(layer, x, (params["layers"], cache.keys, cache.values, windows))
-    cache = Cache(
-        lax.dynamic_update_slice(cache.keys, keys, (0, 0, 0, start)),
-        lax.dynamic_update_slice(cache.values, values, (0, 0, start, 0)),
-    )
+    cache = written(cache, keys, values, start)
     return norm(shape, x, params["output_norm"]), cache
 
 
-def _turns(shape: Shape, params: Params, positions: Array) -> list[tuple[Array, Array]]:
+def attended(
+    shape: Shape,
+    weights: Params,
+    turns: list[tuple[Array, Array]],
+    x: Array,
+    start: Array,
+    keys: Array,
+    values: Array,
+    window: Array | None,
+) -> tuple[Array, tuple[Array, Array]]:
+    """The first half of a layer: x with attention added, and what the cache gets."""
+    turn, seen = turns[0], None
+    if window is not None:
+        (cos, sin), (near_cos, near_sin) = turns[0], turns[-1]
+        turn = jnp.where(window > 0, near_cos, cos), jnp.where(window > 0, near_sin, sin)
+        seen = jnp.where(window > 0, window, jnp.iinfo(jnp.int32).max)
+    mixed, new = attention(shape, weights, norm(shape, x, weights["attn_norm"]), turn, start, keys, values, seen)
+    return x + _after(shape, weights, "post_attention_norm", mixed), new
+
+
+def turns_of(shape: Shape, params: Params, positions: Array) -> list[tuple[Array, Array]]:
     """The rotations of layers that see all tokens; behind them those of layers with a window, where they differ."""
     pairs = shape.head_width // 2
     turns = [rotations(shape.rope, pairs, positions, params.get("rope_freqs"))]

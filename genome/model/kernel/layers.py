@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from genome.model.kernel.linear import project
+from genome.model.kernel.linear import Matrix, project
 from genome.model.kernel.rope import rotate
 from genome.model.kernel.shape import Shape
 
@@ -55,6 +55,8 @@ def _heads(shape: Shape, weights: Params, x: Array) -> tuple[Array, Array, Array
     q, k, v = jnp.split(_affine(weights, "attn_qkv", x), cuts, axis=-1)
     if shape.head_norms == "all":
         q, k = norm(shape, q, weights["attn_q_norm"]), norm(shape, k, weights["attn_k_norm"])
+    if shape.clamp:
+        q, k, v = (jnp.clip(part, -shape.clamp, shape.clamp) for part in (q, k, v))
     q, k, v = (part.reshape(x.shape[0], -1, shape.head_width) for part in (q, k, v))
     if shape.head_norms == "each":
         q, k = norm(shape, q, weights["attn_q_norm"]), norm(shape, k, weights["attn_k_norm"])
@@ -87,6 +89,23 @@ def feed_forward(shape: Shape, weights: Params, x: Array) -> Array:
     """A gated linear unit: SwiGLU, or GEGLU (Shazeer 2020, arXiv 2002.05202)."""
     gate, up = jnp.split(project(x, weights["ffn_gate_up"]), 2, axis=-1)
     return project(_activated(shape, gate) * up, weights["ffn_down"])
+
+
+def routed(shape: Shape, weights: Params, x: Array) -> tuple[Array, Array]:
+    """The experts that a router picks for each token, and their shares, each (T, experts used).
+
+    Shazeer et al. 2017, arXiv 1701.06538; as in Mixtral (2401.04088) and OLMoE (2409.02060).
+    """
+    chances = jax.nn.softmax(project(x, weights["ffn_gate_inp"]), axis=-1)
+    shares, picked = lax.top_k(chances, shape.experts_used)
+    if shape.experts_normed:
+        shares = shares / shares.sum(axis=-1, keepdims=True)
+    return picked, shares
+
+
+def expert(shape: Shape, gate: Matrix, up: Matrix, down: Matrix, x: Array) -> Array:
+    """What one expert adds for each token (T, d)."""
+    return project(_activated(shape, project(x, gate)) * project(x, up), down)
 
 
 def _activated(shape: Shape, x: Array) -> Array:

@@ -56,17 +56,27 @@ class Shape:
     attention_cap: float = 0.0
     """Scores of attention are squeezed between -cap and cap by a tangent; 0: they are not."""
     logit_cap: float = 0.0
+    clamp: float = 0.0
+    """Queries, keys and values are cut off at -clamp and clamp; 0: they are not."""
+    experts: int = 0
+    """Feed-forward networks of a layer, `hidden` wide each, of which a router picks some for each token; 0: one
+    network, always used."""
+    experts_used: int = 0
+    experts_normed: bool = True
+    """Whether the shares of the picked experts are made to add up to 1."""
+    experts_stacked: bool = False
+    """Whether a layer's experts are one tensor (GGUF), not one each."""
 
 
 def layer_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
-    """The tensors of a layer by role; rows first."""
+    """The tensors of a layer that each token needs, by role; rows first."""
     queries, keys = s.heads * s.head_width, s.kv_heads * s.head_width
     found: dict[str, tuple[int, ...]] = {
         "attn_norm": (s.width,), "ffn_norm": (s.width,),
         "attn_q": (queries, s.width), "attn_k": (keys, s.width), "attn_v": (keys, s.width),
         "attn_output": (s.width, queries),
-        "ffn_gate": (s.hidden, s.width), "ffn_up": (s.hidden, s.width), "ffn_down": (s.width, s.hidden),
     }  # fmt: skip
+    found |= {"ffn_gate_inp": (s.experts, s.width)} if s.experts else _network(s)
     found |= {f"{role}.bias": found[role][:1] for role in s.biases}
     if s.head_norms:
         each = s.head_norms == "each"
@@ -75,6 +85,17 @@ def layer_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
     if s.post_norms:
         found |= {"post_attention_norm": (s.width,), "post_ffw_norm": (s.width,)}
     return found
+
+
+def expert_shapes(s: Shape) -> dict[str, tuple[int, ...]]:
+    """The tensors of a layer's experts by role; rows first."""
+    if s.experts_stacked:
+        return {f"{role}_exps": (s.experts, *size) for role, size in _network(s).items()}
+    return {f"{role}.{n}": size for n in range(s.experts) for role, size in _network(s).items()}
+
+
+def _network(s: Shape) -> dict[str, tuple[int, ...]]:
+    return {"ffn_gate": (s.hidden, s.width), "ffn_up": (s.hidden, s.width), "ffn_down": (s.width, s.hidden)}
 
 
 def tensor_shapes(s: Shape) -> dict[tuple[str, int | None], tuple[int, ...]]:
@@ -88,7 +109,7 @@ def tensor_shapes(s: Shape) -> dict[tuple[str, int | None], tuple[int, ...]]:
     if s.rope_divisors:
         wanted["rope_freqs", None] = (s.head_width // 2,)
     for layer in range(s.layers):
-        wanted |= {(role, layer): size for role, size in layer_shapes(s).items()}
+        wanted |= {(role, layer): size for role, size in (layer_shapes(s) | expert_shapes(s)).items()}
     return wanted
 
 

@@ -37,8 +37,9 @@ def folder_of(model: dict, folder: Path, **config: object) -> Path:
 def file_of(model: dict, path: Path) -> Path:
     """The model as llama.cpp's converter writes it.
 
-    It lays the rows of a Llama head anew, counts Gemma's norms from 0, and puts Llama 3.1's scaling into a tensor:
-    of the four pairs, turning 5.1, .91, .16 and .03 times in 32 tokens, all but the first are stretched 8 times.
+    It stacks a layer's experts, lays the rows of a Llama head anew, counts Gemma's norms from 0, and puts the
+    scaling of Llama 3.1 into a tensor: of four pairs, turning 5.1, .91, .16 and .03 times in 32 tokens, all but
+    the first are stretched 8 times.
     """
     fields = fields_of(model["config"])
     architecture = str(fields.pop("general.architecture")[1])
@@ -52,6 +53,7 @@ def file_of(model: dict, path: Path) -> Path:
             writer.add_array(key, json.loads(str(value)))
         else:
             getattr(writer, f"add_{kind}")(key, value)
+    stacks: dict[str, dict[int, np.ndarray]] = {}
     for name, values in drawn(model["shapes"]).items():
         role, layer = role_and_layer(name, architecture)
         if architecture == "llama" and role.startswith(("attn_q", "attn_k")):
@@ -60,7 +62,12 @@ def file_of(model: dict, path: Path) -> Path:
         if architecture.startswith("gemma") and role.endswith("norm"):
             values = values + 1
         stem, _, part = role.partition(".")
+        if part.isdecimal():
+            stacks.setdefault(f"blk.{layer}.{stem}_exps.weight", {})[int(part)] = values
+            continue
         writer.add_tensor(f"{stem if layer is None else f'blk.{layer}.{stem}'}.{part or 'weight'}", values.copy())
+    for name, parts in stacks.items():
+        writer.add_tensor(name, np.stack([parts[n] for n in range(len(parts))]))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

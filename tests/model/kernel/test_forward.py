@@ -132,7 +132,8 @@ def test_layers_of_different_types(tmp_path, tiny):
     [
         ({"architecture": "mamba"}, "the architecture 'mamba' is not supported; wanted one of llama, qwen2"),
         ({"more": lambda w: w.add_string("llama.rope.scaling.type", "longrope")}, "'longrope' is not supported"),
-        ({"more": lambda w: w.add_expert_count(8)}, "a mixture of 8 experts is not supported"),
+        ({"more": lambda w: (w.add_expert_count(8), w.add_expert_used_count(2), w.add_expert_shared_count(1))},
+         "shared experts are not supported"),
         ({"more": lambda w: w.add_rope_dimension_count(8)}, "RoPE over 8 of 16 dimensions is not supported"),
         ({"more": lambda w: w.add_string("llama.hidden_activation", "gelu")}, "activation 'gelu' is not supported"),
     ],

@@ -1,0 +1,99 @@
+"""Mixtures of experts: transformers' logits, and no more read than the router picks."""
+
+from pathlib import Path
+
+import gguf
+import jax
+import numpy as np
+import pytest
+from test_architectures import MODELS, stored
+
+from genome.db.connect import opened
+from genome.db.journal import Journal
+from genome.errors import DamagedError
+from genome.model import LanguageModel, import_gguf, queries
+from genome.model.kernel.architectures import shape_of
+from genome.model.kernel.cache import empty_cache
+from genome.model.kernel.loading import load
+from genome.model.kernel.mixture import Experts, advance
+from genome.model.weights import EmbeddingRows, Weights
+
+SPARSE = [title for title, model in MODELS.items() if "num_experts_per_tok" in model["config"]]
+
+
+@pytest.mark.parametrize("form", ["safetensors", "gguf"])
+@pytest.mark.parametrize("title", SPARSE)
+def test_logits_are_those_of_transformers(title: str, form: str, tmp_path: Path):
+    """A prompt of 31 tokens, filled up to 32, and single tokens behind it."""
+    with opened(stored(title, form, tmp_path)) as db:
+        weights = Weights(db)
+        shape = shape_of(queries.hyperparameters(db), weights.tensors())
+        params, rows, experts = load(weights, shape), EmbeddingRows(weights), Experts(weights, shape)
+        x = np.stack([rows.row(token)[0] for token in MODELS[title]["tokens"]])
+        cache, start, compared = empty_cache(shape, 64), 0, 0
+        for count in (31, *[1] * 17):
+            piece = np.zeros((32 if count == 31 else 1, shape.width), np.float32)
+            piece[:count] = x[start : start + count]
+            (scores, best, _, cache), _ = advance(shape, params, experts, piece, start, count - 1, cache)
+            start += count
+            assert int(best) == int(np.argmax(scores))
+            if str(start - 1) in MODELS[title]["logits"]:
+                wanted = MODELS[title]["logits"][str(start - 1)]
+                np.testing.assert_allclose(scores, wanted, rtol=2e-4, atol=2e-4)
+                compared += 1
+    assert compared == 2
+
+
+def mixed(tiny, path: Path, spoilt: int | None = None) -> Path:
+    """The tiny model with 64 experts in each layer, of which 8 are used; a NaN in the first layer's expert."""
+    draw = np.random.RandomState(64)
+    weights = {name: values for name, values in tiny.tensors.items() if ".ffn_" not in name or "norm" in name}
+    for layer in range(tiny.layers):
+        sizes = {
+            "gate_inp": (64, 64),
+            "gate_exps": (64, 96, 64),
+            "up_exps": (64, 96, 64),
+            "down_exps": (64, 64, 96),
+        }
+        for role, size in sizes.items():
+            values = draw.standard_normal(size).astype(np.float32) / 4
+            weights[f"blk.{layer}.ffn_{role}.weight"] = values
+    if spoilt is not None:
+        weights["blk.0.ffn_up_exps.weight"][spoilt, 3, 4] = np.nan
+
+    def more(writer: gguf.GGUFWriter) -> None:
+        writer.add_expert_count(64)
+        writer.add_expert_used_count(8)
+
+    import_gguf(tiny.write(path.with_suffix(".gguf"), weights=weights, more=more), path)
+    return path
+
+
+def test_a_token_reads_the_experts_that_the_router_picks(tmp_path: Path, tiny):
+    """Two layers, 8 of 64 experts, three matrices: 48 reads, and under 20 % of the model's bytes with all else."""
+    with opened(mixed(tiny, tmp_path / "a.db")) as db:
+        total = sum(t.size_bytes for t in queries.tensors(db))
+        journal = Journal()
+        (step,) = LanguageModel(db, "mixed", journal).generate([70], max_tokens=1, past_end=True)
+        told = journal.columns()
+        read = sum(size for size, source in zip(told["bytes"], told["source"], strict=True) if source == "disk")
+        from_experts = [at for at, name in enumerate(told["object"]) if name.endswith("_exps.weight")]
+        assert len(from_experts) == 2 * 8 * 3
+        assert {told["rows"][at] for at in from_experts} == {96, 64}
+        assert read < 0.2 * total
+        again, *_ = LanguageModel(db, "mixed", Journal()).generate([70, 70, 12, 70], max_tokens=3, past_end=True)
+        assert np.isfinite([again.logprob, step.logprob]).all()
+
+
+def test_an_expert_that_is_damaged_is_named_when_it_is_used(tmp_path: Path, tiny):
+    with opened(mixed(tiny, tmp_path / "a.db", spoilt=9)) as db:
+        weights = Weights(db)
+        experts = Experts(weights, shape_of(queries.hyperparameters(db), weights.tensors()))
+        (gate, *_), touched = experts.get(0, 8)
+        assert [part.shape for part in jax.tree.leaves(gate)] == [(96, 64)]
+        assert [(t.tensor.name, t.first, t.rows, t.read) for t in touched][2] == (
+            "blk.0.ffn_down_exps.weight", 512, 64, True,
+        )  # fmt: skip
+        assert not any(t.read for t in experts.get(0, 8)[1])
+        with pytest.raises(DamagedError, match=r"blk\.0\.ffn_up_exps\.weight, rows 864 to 959, holds NaN"):
+            experts.get(0, 9)

@@ -21,7 +21,7 @@ BLANKS = "tokenizer.genome.blanks"
 
 `each` text between special tokens (the usual); `each, unless there is one`; `first, unless there is one`.
 """
-_KEPT_PAIRS = 8192
+_KEPT_PAIRS = 4096
 _LINES = re.compile(r"\n+|[^\n]+")
 
 

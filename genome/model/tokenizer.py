@@ -16,13 +16,14 @@ from genome.db.connection import snapshot
 from genome.errors import Error
 from genome.model import queries
 from genome.model.bytepairs import BytePairs
+from genome.model.recent import Recent
 from genome.model.sentencepieces import SentencePieces
 
 if TYPE_CHECKING:
     from genome.db.journal import Access, Journal
 
-_KEPT_WORDS = 16384
-_KEPT_TOKENS = 8192
+_KEPT_WORDS = 49152
+_KEPT_TOKENS = 4096
 _LONGEST_KEPT = 64
 """Characters of a word that is remembered: what is kept has a bound whatever the text."""
 _EATS_NOTHING = ("<unk>", "<s>", "<|endoftext|>")
@@ -93,7 +94,8 @@ class Tokenizer:
         self.ends = frozenset(named | {number for number, piece, _ in special if piece in _ENDS})
         name_of_model = str(queries.hyperparameter(db, "general.name") or "").lower()
         self._eats = "phi-3" in name_of_model or "phi3" in name_of_model
-        self._word = lru_cache(_KEPT_WORDS)(self._encode_word)
+        self._recent: Recent[str, _Kept[tuple[int, ...]]] = Recent(_KEPT_WORDS)
+        self._plain: Recent[str, tuple[int, ...]] = Recent(_KEPT_WORDS)
         self._token = lru_cache(_KEPT_TOKENS)(self._read_token)
 
     def encode(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
@@ -123,10 +125,14 @@ class Tokenizer:
                 touched += self._token(part).accesses()
                 begins = self._words.adds_blank and not self._words.blank_once
                 continue
-            for word in self._words.words(part, begins=begins):
-                kept = self._word(word) if len(word) <= _LONGEST_KEPT else self._encode_word(word)
-                found += kept.value
-                if self._journal is not None:
+            words = self._words.words(part, begins=begins)
+            if self._journal is None:
+                for word in words:
+                    found += self._plain.get(word) or self._encode_word(word)
+            else:
+                for word in words:
+                    kept = self._recent.get(word) or self._encode_noted(word)
+                    found += kept.value
                     touched += kept.accesses()
             begins = False
         self._note(touched)
@@ -217,10 +223,22 @@ class Tokenizer:
         row = queries.token_bytes(self._db, number)
         return _Kept(row, self._read([(number, len(row[0]))] if row else []))
 
-    def _encode_word(self, word: str) -> "_Kept[tuple[int, ...]]":
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        numbers = tuple(number for number, _ in self._look_up(word))
+        if len(word) <= _LONGEST_KEPT:
+            self._plain.put(word, numbers)
+        return numbers
+
+    def _encode_noted(self, word: str) -> "_Kept[tuple[int, ...]]":
+        sized = self._look_up(word)
+        kept = _Kept(tuple(number for number, _ in sized), self._read(sized))
+        if len(word) <= _LONGEST_KEPT:
+            self._recent.put(word, kept)
+        return kept
+
+    def _look_up(self, word: str) -> list[tuple[int, int]]:
         with snapshot(self._db):  # one lock for a word's look-ups
-            sized = self._words.tokens(word)
-        return _Kept(tuple(number for number, _ in sized), self._read(sized))
+            return self._words.tokens(word)
 
     def _read(self, sized: Iterable[tuple[int, int]]) -> "tuple[Access, ...]":
         """Tokens and their bytes as the journal wants them."""
@@ -314,6 +332,8 @@ def _words_of(db: apsw.Connection) -> BytePairs | SentencePieces:
 
 
 def _check(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -249,11 +249,15 @@ def test_needs_neither_jax_nor_numpy(tiny_db):
 
 
 def test_caches_are_bounded(tiny_db):
+    """60,000 words of their own; one of a million letters is not kept at all."""
     with opened(tiny_db) as db:
         tokenizer = Tokenizer(db)
-        for number in range(20_000):
-            tokenizer.encode(f"w{chr(0x4E00 + number)}")
-        assert tokenizer._word.cache_info().currsize <= 16384
+        text = " ".join(map(str, range(60_000)))
+        tokenizer.encode(text.translate({48 + digit: chr(0x61 + digit) for digit in range(10)}))
+        before = len(tokenizer._plain)
+        assert 0 < before <= 49152
+        tokenizer.encode("h" * 1000)
+        assert len(tokenizer._plain) == before
 
 
 def test_stays_usable_on_a_plain_connection(tiny_db):

@@ -14,6 +14,7 @@ from genome.errors import Error, NotFoundError
 if TYPE_CHECKING:
     from threading import Event
 
+    import numpy as np
     import polars as pl
 
     from genome.db.templates import Template
@@ -341,6 +342,31 @@ class Envelope:
         """
         ids = self.encode(prompt) if isinstance(prompt, str) else prompt
         return self._while_open(self._open.language_model().generate(ids, **options))
+
+    def embed(
+        self, texts: str | Sequence[str], *, pooling: str = "mean", normalised: bool = True, truncate: bool = False
+    ) -> "np.ndarray":
+        """Texts as the model's vectors, from the last hidden states of their tokens.
+
+        Args:
+            texts: one, or several; each of at least one character.
+            pooling: `mean` of all tokens' states, or the `last` token's, which alone has seen the whole text.
+            normalised: each vector has the length 1, so that a dot product is a cosine.
+            truncate: of a text that is too long take what the context has room for.
+
+        Returns:
+            float32 (texts, width).
+        """
+        told = [texts] if isinstance(texts, str) else texts
+        return self._open.language_model().embed(told, pooling=pooling, normalised=normalised, truncate=truncate)
+
+    def hidden(self, prompt: str | Sequence[int]) -> "np.ndarray":
+        """The hidden states of a text's tokens, or of token numbers: float32 (layers + 1, tokens, width).
+
+        Number 0 are the embeddings, number n is what the nth layer leaves; the last ones are normed.
+        """
+        ids = self.encode(prompt) if isinstance(prompt, str) else prompt
+        return self._open.language_model().hidden(ids)
 
     def _while_open(self, steps: "Iterator[Step]") -> "Iterator[Step]":
         """Ends with an error where the envelope is closed in between."""

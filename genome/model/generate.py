@@ -1,7 +1,7 @@
 """Text from a model in a database, token by token."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +136,69 @@ class LanguageModel:
         sampler = Sampler(settings, prompt, self._shape.tokens)
         text = _Text(self.tokenizer, settings.stops, frozenset() if settings.past_end else self.tokenizer.ends)
         return self._steps(prompt, min(settings.max_tokens, self.context - len(prompt)), settings, sampler, text)
+
+    def hidden(self, ids: Sequence[int], *, every: bool = True) -> np.ndarray:
+        """The hidden states of a sequence of tokens, each looking back at those before it.
+
+        Args:
+            ids: the tokens, at least one.
+            every: all layers' states, else only the last ones.
+
+        Returns:
+            float32 (layers + 1, tokens, width): number 0 are the embeddings, number n is what the nth layer leaves,
+            and the last ones are normed: what the output projection reads. Without `every` only these
+            (tokens, width).
+
+        Raises:
+            Error: no tokens, too many, or an unknown one.
+            DamagedError: weights are damaged.
+        """
+        rest, start, found = self._checked(ids), 0, []
+        params, read = self._engine.params()
+        if read:
+            self._journal.record(self._stored)
+        cache = self._engine.cache(len(rest))
+        with self._journal.step():
+            self._journal.record(self._resident)
+            for piece, length in pieces(rest):
+                states, cache = self._engine.states(params, self._embedded(piece), length, start, cache, every)
+                found.append(np.asarray(states)[..., : len(piece), :])
+                start += len(piece)
+        return np.concatenate(found, axis=-2)
+
+    def embed(
+        self, texts: Iterable[str], *, pooling: str = "mean", normalised: bool = True, truncate: bool = False
+    ) -> np.ndarray:
+        """Texts as vectors, from the last hidden states of their tokens (control tokens are plain text here).
+
+        Args:
+            texts: each of at least one character; the BOS token stands before it where the model wants one.
+            pooling: `mean` of all tokens' states, or the `last` token's, which alone has seen the whole text.
+            normalised: each vector has the length 1, so that a dot product is a cosine.
+            truncate: of a text that is too long take what the context has room for.
+
+        Returns:
+            float32 (texts, width).
+
+        Raises:
+            Error: a text is empty or too long: its number is told; there is no such pooling.
+        """
+        if pooling not in ("mean", "last"):
+            raise Error(f"the pooling is {pooling!r}; wanted 'mean' or 'last'")
+        made = []
+        for number, text in enumerate(texts, start=1):
+            ids = self.tokenizer.encode(text, bos=self.tokenizer.adds_bos, special=False)
+            if not text:
+                raise Error(f"text {number} of those to embed is empty; wanted at least one character")
+            if truncate:
+                ids = ids[: self.context - 1]
+            try:
+                states = self.hidden(ids, every=False)
+            except Error as error:
+                raise type(error)(f"text {number} of those to embed: {error}") from error
+            made.append(states.mean(axis=0) if pooling == "mean" else states[-1])
+        vectors = np.array(made, np.float32).reshape(-1, self._shape.width)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if normalised else vectors
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
         prompt = token_numbers(ids)

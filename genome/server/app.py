@@ -17,15 +17,23 @@ from genome.errors import Error
 from genome.server.answer import Answer, json_bytes
 from genome.server.catalogue import models as catalogue
 from genome.server.catalogue import shown
+from genome.server.embedding import embedded
 from genome.server.errors import NotServedError, status_of
 from genome.server.memory import Models
-from genome.server.requests import Ask, chat_ask, generate_ask, json_object, model_name
+from genome.server.requests import (
+    Ask,
+    EmbedAsk,
+    chat_ask,
+    embed_ask,
+    embeddings_ask,
+    generate_ask,
+    json_object,
+    model_name,
+)
 from genome.server.strangers import LOCAL_ORIGIN, Strangers
 
 _READS = "this server changes no model"
 NOT_SERVED = {
-    "embed": "embeddings are not served; the model here only gives the next token",
-    "embeddings": "embeddings are not served; the model here only gives the next token",
     "pull": f"{_READS}; `genome pull` makes one from a named source or a GGUF file, and it is served at once",
     "create": f"{_READS}; `genome pull` makes one from a named source or a GGUF file, and it is served at once",
     "push": f"{_READS} and sends none away",
@@ -59,6 +67,12 @@ def application(models: Models, host: str = "127.0.0.1") -> Starlette:
         name, _ = model_name(json_object(await request.body()))
         return _json(await run_sync(shown, models.workbench, name))
 
+    def vectors_of(read: Callable[[bytes], EmbedAsk]) -> Callable:
+        async def endpoint(request: Request) -> Response:
+            return _json(await embedded(models, read(await request.body())))
+
+        return endpoint
+
     @asynccontextmanager
     async def closing(app: Starlette) -> AsyncIterator[None]:
         yield
@@ -72,6 +86,8 @@ def application(models: Models, host: str = "127.0.0.1") -> Starlette:
         Route("/api/show", show, methods=["POST"]),
         Route("/api/generate", lines_of(generate_ask), methods=["POST"]),
         Route("/api/chat", lines_of(chat_ask), methods=["POST"]),
+        Route("/api/embed", vectors_of(embed_ask), methods=["POST"]),
+        Route("/api/embeddings", vectors_of(embeddings_ask), methods=["POST"]),
         *(
             Route(f"/api/{name}", _not_served(line), methods=["POST", "DELETE"])
             for name, line in NOT_SERVED.items()

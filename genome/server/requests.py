@@ -19,10 +19,12 @@ UNLIMITED = 1 << 30
 
 _LATEST = ":latest"
 _ROLES = ("system", "user", "assistant")
-_BOTH = {"model", "options", "stream", "keep_alive", "logprobs", "top_logprobs"}
+_ALL = {"model", "options", "keep_alive"}
+_BOTH = {"stream", "logprobs", "top_logprobs", *_ALL}
 _MOST_LOGPROBS = 20
 _PASSED = {"truncate", "shift"}
-_FIELDS = {"generate": {"prompt", "system", "raw", *_BOTH}, "chat": {"messages", *_BOTH}}
+_FIELDS = {"generate": {"prompt", "system", "raw", *_BOTH}, "chat": {"messages", *_BOTH},
+           "embed": {"input", "dimensions", *_ALL}, "embeddings": {"prompt", *_ALL}}  # fmt: skip
 _REASONS = {
     "images": "the model reads text only",
     "tools": "the model calls no tools",
@@ -44,6 +46,29 @@ _TUNING = {
     "mirostat_tau", "mirostat_eta", "penalize_newline",  # of samplers that are refused above
 }  # fmt: skip
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+@dataclass(frozen=True)
+class EmbedAsk:
+    """Texts that are to become vectors.
+
+    Attributes:
+        model: the database's name, without `:latest`.
+        told_model: the name as the client wrote it.
+        texts: what is asked for.
+        truncate: of a text that is too long take what the context has room for.
+        dimensions: only so many numbers of each vector; 0 all.
+        keep_alive_s: how long the model stays in memory after the answer.
+        single: answer in the form of /api/embeddings: one text, its vector as it is.
+    """
+
+    model: str
+    told_model: str
+    texts: tuple[str, ...]
+    truncate: bool
+    dimensions: int
+    keep_alive_s: float
+    single: bool
 
 
 @dataclass(frozen=True)
@@ -105,6 +130,40 @@ def chat_ask(body: bytes) -> Ask:
     if not isinstance(messages, list):
         raise Error(f"messages is {_shown(messages)}; wanted a list of objects with role and content")
     return _ask(fields, tuple(map(_message, messages)), None, chat=True)
+
+
+def embed_ask(body: bytes) -> EmbedAsk:
+    """Reads the body of /api/embed.
+
+    Raises:
+        Error: no JSON object, a field of the wrong type, or one that is not served; it is named.
+    """
+    fields = _checked(body, "embed")
+    told = fields.get("input", [])
+    texts = [told] if isinstance(told, str) else told
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise Error(f"input is {_shown(told)}; wanted a text or a list of texts")
+    return _embed_ask(fields, tuple(texts), single=False)
+
+
+def embeddings_ask(body: bytes) -> EmbedAsk:
+    """Reads the body of /api/embeddings, the older of the two.
+
+    Raises:
+        Error: no JSON object, a field of the wrong type, or one that is not served; it is named.
+    """
+    fields = _checked(body, "embeddings")
+    return _embed_ask(fields, (_text(fields, "prompt"),), single=True)
+
+
+def _embed_ask(fields: dict[str, Any], texts: tuple[str, ...], *, single: bool) -> EmbedAsk:
+    name, told = model_name(fields)
+    dimensions = _whole(fields, "dimensions", 0)
+    if dimensions < 0:
+        raise Error(f"dimensions is {dimensions}; wanted 0 (all) or more")
+    _sampling(fields)  # an option that does not exist is refused here too
+    keep = _seconds(fields.get("keep_alive"))
+    return EmbedAsk(name, told, texts, _flag(fields, "truncate", True), dimensions, keep, single)
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -221,6 +221,49 @@ def test_cancelled_inside_a_long_prompt(model, journal):
     assert len(list(model.generate([5] * 590, max_tokens=3, past_end=True))) == 3
 
 
+def test_hidden_states_from_the_embeddings_to_what_the_head_reads(model, tiny):
+    """The first are the embeddings' rows; the last, times the tied embedding, are the scores of `generate`."""
+    ids = [5, 6, 77, 8]
+    states = model.hidden(ids)
+    rows = tiny.tensors["token_embd.weight"]
+    assert (states.shape, states.dtype) == ((tiny.layers + 1, 4, rows.shape[1]), np.float32)
+    np.testing.assert_array_equal(states[0], rows[ids])
+    scores = rows @ states[-1, -1]
+    step = next(iter(model.generate(ids, alternatives=5)))
+    assert [other.token for other in step.alternatives] == np.argsort(-scores)[:5].tolist()
+    np.testing.assert_allclose(model.hidden(ids, every=False), states[-1], atol=1e-5)
+
+
+def test_hidden_states_look_back_only_and_cross_pieces(model):
+    """300 tokens are two pieces; the first of them are what they are without those behind."""
+    ids = np.random.default_rng(2).integers(3, 260, 300).tolist()
+    states = model.hidden(ids)
+    assert states.shape[1] == 300
+    np.testing.assert_allclose(model.hidden(ids[:280])[:, 250:], states[:, 250:280], atol=2e-3)
+
+
+def test_embeddings_of_texts(model, journal):
+    texts = ["the mother", "other"]
+    states = [model.hidden(model.tokenizer.encode(text), every=False) for text in texts]
+    plain = model.embed(texts, normalised=False)
+    np.testing.assert_allclose(plain, [s.mean(axis=0) for s in states], atol=1e-5)
+    last = model.embed(texts, pooling="last")
+    np.testing.assert_allclose(last, [s[-1] / np.linalg.norm(s[-1]) for s in states], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(model.embed(texts), axis=1), 1.0, atol=1e-6)
+    assert model.embed([]).shape == (0, plain.shape[1])
+    assert journal.steps > 0
+
+
+def test_texts_that_cannot_be_embedded(model):
+    with pytest.raises(Error, match="text 2 of those to embed is empty"):
+        model.embed(["x", ""])
+    with pytest.raises(Error, match=r"text 1 of those to embed: the prompt has .* tokens; tiny has room for 599"):
+        model.embed(["x" * 700])
+    assert model.embed(["x" * 700], truncate=True).shape[0] == 1
+    with pytest.raises(Error, match="the pooling is 'max'; wanted 'mean' or 'last'"):
+        model.embed(["x"], pooling="max")
+
+
 def test_no_tokens_wanted(model, journal):
     assert list(model.generate([5], max_tokens=0)) == []
     assert journal.frame().height == 0

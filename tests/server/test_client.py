@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ollama import ResponseError
 
@@ -130,6 +131,31 @@ def test_penalties_and_min_p(client, envelope):
     assert client.generate("smollm2", PROMPT, raw=True, options=drawn).response == wanted
 
 
+def test_embeddings(client, envelope):
+    texts = ["My mother sang.", "Mother sang to me.", "x = [1, 2, 3]"]
+    told = client.embed("smollm2", texts)
+    np.testing.assert_allclose(told.embeddings, envelope.embed(texts), atol=1e-6)
+    assert told.prompt_eval_count == sum(len(envelope.encode(text)) for text in texts)
+    (short,) = client.embed("smollm2", texts[0], dimensions=8).embeddings
+    whole = np.array(told.embeddings[0][:8])
+    np.testing.assert_allclose(short, whole / np.linalg.norm(whole), atol=1e-6)
+    plain = client.embeddings("smollm2", texts[0]).embedding
+    np.testing.assert_allclose(plain, envelope.embed(texts[0], normalised=False)[0], rtol=1e-5, atol=1e-5)
+    assert client.embed("smollm2", []).embeddings == []
+
+
+def test_embeddings_that_are_refused(client):
+    for ask, said in (
+        (lambda: client.embed("smollm2", ["x", ""]), "text 2 of those to embed is empty"),
+        (lambda: client.embed("smollm2", "x", options={"bogus": 1}), "no option bogus"),
+        (lambda: client.embed("smollm2", "word " * 9000, truncate=False), "room for 8191"),
+        (lambda: client.embed("smollm2", "x", dimensions=-1), "dimensions is -1"),
+    ):
+        with pytest.raises(ResponseError, match=said) as refused:
+            ask()
+        assert refused.value.status_code == 400
+
+
 def test_the_same_seed_gives_the_same_text(client, envelope):
     options = {"seed": 7, "num_predict": 8, "temperature": 1.2, "top_k": 50, "top_p": 0.95}
     first, second = (client.generate("smollm2", PROMPT, raw=True, options=options).response for _ in range(2))
@@ -180,8 +206,6 @@ def test_an_unknown_model_is_404(client, name):
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda client: client.embed("smollm2", "x"),
-        lambda client: client.embeddings("smollm2", "x"),
         lambda client: client.pull("llama3"),
         lambda client: client.push("smollm2"),
         lambda client: client.create("mine", from_="smollm2"),
@@ -194,7 +218,7 @@ def test_what_is_not_served_is_501(client, ask):
     with pytest.raises(ResponseError) as refused:
         ask(client)
     assert refused.value.status_code == 501
-    assert refused.value.error.startswith(("embeddings are not served", "this server changes no model"))
+    assert refused.value.error.startswith("this server changes no model")
 
 
 def test_the_readme_s_example(url, capsys):

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 from jax import Array
 
+from genome.errors import Error
 from genome.model.kernel import mixture
 from genome.model.kernel.cache import Cache, empty_cache, grown
 from genome.model.kernel.executables import Call, Executables
-from genome.model.kernel.forward import compiled
+from genome.model.kernel.forward import compiled, compiled_states
 from genome.model.kernel.layers import Params
 from genome.model.kernel.loading import load
 from genome.model.kernel.mixture import Experts, Touched
@@ -36,7 +37,7 @@ class Engine:
         self._weights, self._shape, self._executables = weights, shape, executables
         self._params: Params | None = None
         self._loading = Lock()
-        self._steps: dict[tuple[int, int], Call] = {}
+        self._steps: dict[tuple[Call, int, int], Call] = {}
         self._experts = Experts(weights, shape) if shape.experts else None
 
     def params(self) -> tuple[Params, bool]:
@@ -83,7 +84,26 @@ class Engine:
         if self._experts:
             return mixture.advance(self._shape, params, self._experts, x, start, len(rows) - 1, cache)
         given = (params, x, np.int32(start), np.int32(len(rows) - 1), cache)
-        return self._executable(length, cache.places, given)(*given), []
+        return self._executable(compiled(), length, cache.places, given)(*given), []
+
+    def states(
+        self, params: Params, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache, every: bool
+    ) -> tuple[Array, Cache]:
+        """Reads a piece of tokens for their hidden states: `every` layer's (L + 1, length, d), else (length, d).
+
+        The other arguments, and what becomes of the cache, are those of `step`.
+
+        Raises:
+            Error: the model is a mixture of experts.
+        """
+        if self._experts:
+            raise Error("hidden states of a mixture of experts are not supported; wanted a dense model")
+        if (places := _places(start + len(rows))) > cache.places:
+            cache = grown(cache, places)
+        x = np.zeros((length, self._shape.width), np.float32)
+        x[: len(rows)] = rows
+        given = (params, x, np.int32(start), cache)
+        return self._executable(compiled_states(every), length, cache.places, given)(*given)
 
     def prepare(self) -> None:
         """Compiles what the first tokens of a prompt and of an answer need, and keeps it.
@@ -96,11 +116,12 @@ class Engine:
         cache = self.cache(1)
         for length in (1, *PREFILL):
             x = jax.ShapeDtypeStruct((length, self._shape.width), np.float32)
-            self._executable(length, cache.places, (params, x, np.int32(0), np.int32(0), cache))
+            self._executable(compiled(), length, cache.places, (params, x, np.int32(0), np.int32(0), cache))
 
-    def _executable(self, length: int, places: int, given: tuple) -> Call:
-        if (step := self._steps.get((length, places))) is None:
-            step = self._steps[length, places] = self._executables.get(compiled(), self._shape, *given)
+    def _executable(self, function: Call, length: int, places: int, given: tuple) -> Call:
+        if (step := self._steps.get((function, length, places))) is None:
+            step = self._executables.get(function, self._shape, *given)
+            self._steps[function, length, places] = step
         return step
 
 

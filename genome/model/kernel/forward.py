@@ -6,6 +6,7 @@ Gemma 2: 2408.00118; Gemma 3: 2503.19786.
 
 from collections.abc import Callable
 from functools import cache as once
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,12 @@ def compiled() -> Callable[..., tuple[Array, Array, Array, Cache]]:
     return jax.jit(_advance, static_argnames="shape", donate_argnames="cache", compiler_options=options)
 
 
+@once
+def compiled_states(every: bool) -> Callable[..., tuple[Array, Cache]]:
+    """`states`, or `forward` where only the last ones are wanted, compiled once for each shape of its arguments."""
+    return jax.jit(states if every else forward, static_argnames="shape", donate_argnames="cache")
+
+
 def _advance(
     shape: Shape, params: Params, x: Array, start: Array, last: Array, cache: Cache
 ) -> tuple[Array, Array, Array, Cache]:
@@ -63,7 +70,25 @@ def told(shape: Shape, params: Params, hidden: Array) -> tuple[Array, Array, Arr
 
 
 def forward(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) -> tuple[Array, Cache]:
-    """All layers over new tokens (T, d): their last hidden states, normed (T, d), and the cache with them.
+    """All layers over new tokens (T, d): their last hidden states, normed (T, d), and the cache with them."""
+    x, _, cache = _through(shape, params, x, start, cache, keep=False)
+    return norm(shape, x, params["output_norm"]), cache
+
+
+def states(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) -> tuple[Array, Cache]:
+    """All hidden states of new tokens (T, d): (L + 1, T, d), and the cache with them.
+
+    Number 0 are the embeddings, number n is what the nth layer leaves, and the last ones are normed.
+    """
+    x, before, cache = _through(shape, params, x, start, cache, keep=True)
+    assert before is not None
+    return jnp.concatenate([before, norm(shape, x, params["output_norm"])[None]]), cache
+
+
+def _through(
+    shape: Shape, params: Params, x: Array, start: Array, cache: Cache, *, keep: bool
+) -> tuple[Array, Array | None, Cache]:
+    """New tokens (T, d) behind all layers and, if they are to be kept, before each (L, T, d); the cache with them.
 
     The cache is read inside the loop over layers and written once behind it: as the loop's carry it would be copied
     in each layer.
@@ -76,11 +101,15 @@ def forward(shape: Shape, params: Params, x: Array, start: Array, cache: Cache) 
         fed = feed_forward(shape, weights, norm(shape, x, weights["ffn_norm"]))
         return x + _after(shape, weights, "post_ffw_norm", fed), new
 
+    def kept(x: Array, given: Any) -> tuple[Array, tuple[Array, Array, Array | None]]:
+        after, new = layer(x, given)
+        return after, (*new, x if keep else None)
+
     windows = jnp.array(shape.windows, jnp.int32) if shape.windows else None
     x = x * shape.embedding_scale
-    x, (keys, values) = lax.scan(layer, x, (params["layers"], cache.keys, cache.values, windows))
+    x, (keys, values, before) = lax.scan(kept, x, (params["layers"], cache.keys, cache.values, windows))
     cache = written(cache, keys, values, start)
-    return norm(shape, x, params["output_norm"]), cache
+    return x, before, cache
 
 
 def attended(

@@ -106,7 +106,7 @@ def advance(
             matrices = [one for one, _ in found]
             matrices += matrices[:1] * (shape.experts_used - len(matrices))  # with a share of 0
             moved = _second_half(shape, moved, normed, given, matrices)
-    return (*_finished(shape, params, moved, begin, end, keys, values, cache),), touched
+    return _finished(shape, params, moved, begin, end, keys, values, cache), touched
 
 
 @partial(jax.jit, static_argnums=0)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import apsw
 
 from genome import __version__
-from genome.cli import bench, databases, delta, generation, meaning, models, notebooks, query, serve
+from genome.cli import bench, databases, delta, formant, generation, meaning, models, notebooks, query, serve
 from genome.errors import Error, quoted
 
 WRONG_INPUT, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         return parsers[name]
 
-    for room in (databases, query, delta, notebooks, meaning, models, generation, serve, bench):
+    for room in (databases, query, delta, notebooks, meaning, models, generation, formant, serve, bench):
         room.add_commands(add)
     return top
 

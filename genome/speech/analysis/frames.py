@@ -28,8 +28,8 @@ def cut(parts: Iterator[np.ndarray], hop: int) -> Iterator[np.ndarray]:
         (frames, WINDOW) float32; together `ceil(samples / hop)` frames.
 
     Example:
-        >>> [frames.shape for frames in cut(iter([np.ones(480, np.float32)]), 160)]
-        [(3, 720)]
+        >>> sum(len(frames) for frames in cut(iter([np.ones(480, np.float32)]), 160))
+        3
     """
     held = np.zeros(WINDOW // 2 - hop // 2, np.float32)
     seen = made = 0

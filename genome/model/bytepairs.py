@@ -10,7 +10,7 @@ from genome.model.bytelevel import LETTERS, spelled
 from genome.model.merging import merged
 from genome.model.pretokenizers import rule
 
-_KEPT_PAIRS = 4096
+_KEPT_PAIRS = 2048
 
 
 class BytePairs:

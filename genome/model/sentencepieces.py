@@ -21,7 +21,7 @@ BLANKS = "tokenizer.genome.blanks"
 
 `each` text between special tokens (the usual); `each, unless there is one`; `first, unless there is one`.
 """
-_KEPT_PAIRS = 4096
+_KEPT_PAIRS = 2048
 _LINES = re.compile(r"\n+|[^\n]+")
 
 

@@ -234,7 +234,7 @@ def _message(message: Any) -> dict[str, str]:
 def _sampling(fields: dict[str, Any]) -> dict[str, Any]:
     """Options of `Envelope.generate`; those that are not given have Ollama's defaults.
 
-    But for `repeat_penalty`, which is 1, no penalty, unless it is given: Ollama's newer models leave its 1.1 aside.
+    But for `repeat_penalty`, which is 1, no penalty, unless it is given.
     """
     options = fields.get("options") or {}
     if not isinstance(options, dict):

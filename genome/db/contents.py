@@ -93,9 +93,7 @@ def verify(path: Path, progress: Callable[[str], None] = lambda _: None) -> list
     try:
         with opened(path, checked=False) as db, snapshot(db):
             progress("pages")
-            problems += [
-                Problem("pages", f"the page at byte {at} is not what was written") for at in damaged(str(path))
-            ]
+            problems += [Problem("pages", f"the page at byte {at} is not what was written") for at in damaged(db)]
             problems += [Problem("pages", text) for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
             facts = meta(db)
             problems += [

@@ -7,6 +7,7 @@ SQLite leaves eight bytes at the end of each page free for this (https://www.sql
 import struct
 from collections.abc import Iterator
 from functools import cache
+from itertools import count
 
 import apsw
 import xxhash
@@ -30,17 +31,23 @@ def parameters(*, page_bytes: int = 0, checked: bool = True) -> str:
     )
 
 
-def damaged(path: str) -> Iterator[int]:
-    """Where the pages begin that are not what was written; those that SQLite never wrote are all zeros."""
-    with open(path, "rb") as file:
-        head = file.read(_RESERVED_AT + 1)
-        size = _size(head)
-        if not size:
+def damaged(db: apsw.Connection) -> Iterator[int]:
+    """Where the pages begin that are not what was written; those that SQLite never wrote are all zeros.
+
+    SQLite's own descriptor reads them: closing another one would end all locks that this process holds on the file.
+
+    Args:
+        db: open, and not comparing pages itself.
+    """
+    _, head = db.read("main", 0, 0, _RESERVED_AT + 1)
+    if not (size := _size(head)):
+        return
+    for at in count(0, size):
+        whole, page = db.read("main", 0, at, size)
+        if not whole:
             return
-        file.seek(0)
-        for at, page in enumerate(iter(lambda: file.read(size), b"")):
-            if len(page) == size and page[-CHECKSUM_BYTES:] != checksum(page, at * size) and any(page):
-                yield at * size
+        if page[-CHECKSUM_BYTES:] != checksum(page, at) and any(page):
+            yield at
 
 
 def _size(head: bytes) -> int:

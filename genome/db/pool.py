@@ -140,6 +140,7 @@ class Handle(apsw.Connection):
         self._pool = pool
         self._kind = kind
         self._began: tuple[tuple[int, int], str, str] | None = None
+        self._openings = 0
         self._closed = False
         self.opening = Lock()
 
@@ -154,9 +155,13 @@ class Handle(apsw.Connection):
             return db.execute(*arguments, **options)
 
     def pragma(self, *arguments: Any, **options: Any) -> Any:
-        """Asks for a setting; one that is made lasts until the connection is closed for another."""
+        """Asks for a setting; one that is made lasts until the connection is closed for another.
+
+        `data_version` differs after the connection was opened anew: SQLite counts from the same number each time.
+        """
         with self._pool.lease(self) as db:
-            return db.pragma(*arguments, **options)
+            told = db.pragma(*arguments, **options)
+            return (self._openings, told) if arguments == ("data_version",) else told
 
     @contextmanager
     def whole_state(self) -> Iterator[None]:
@@ -187,6 +192,7 @@ class Handle(apsw.Connection):
         except BaseException:
             db.close(True)
             raise
+        self._openings += 1
         return db
 
     def _recognise(self, db: Connection) -> None:

@@ -1,6 +1,7 @@
 """The activity envelope: the databases that one activity works with, each under a role, swapped while in use."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol, Self, Unpack
 
 import apsw
@@ -72,6 +73,7 @@ class Envelope:
         self._library = library
         self._display = display
         self._held = Held(roles, library.connect, self.journal, display)
+        self._turning = Lock()
         self._closed = False
 
     @property
@@ -114,7 +116,8 @@ class Envelope:
         new = [self._library.find(name) for name in names]
         taken = {d.kind for d in new}
         laid_aside = taken | ({"delta"} if "model" in taken else set())
-        self._turn([*(d for d in self.roles.databases if d.kind not in laid_aside), *new], "genome" in taken)
+        with self._turning:
+            self._turn([*(d for d in self.roles.databases if d.kind not in laid_aside), *new], "genome" in taken)
 
     def attach(self, *names: str) -> None:
         """Lays deltas over the model, in this order, above those that lie there; the next call sees them.
@@ -124,12 +127,13 @@ class Envelope:
             Error: one is no delta, was made for another base, or lies there already; then nothing changes.
         """
         new = [self._library.find(name) for name in names]
-        for database in new:
-            if database.kind != "delta":
-                raise Error(f"{database.name} is a {database.kind}; attach lays deltas over a model: use swap")
-            if database in self.roles.deltas:
-                raise Error(f"{database.name} lies over {self.names[0]} already; detach it first")
-        self._turn([*self.roles.databases, *new])
+        with self._turning:
+            for database in new:
+                if database.kind != "delta":
+                    raise Error(f"{database.name} is a {database.kind}; attach lays deltas over a model: use swap")
+                if database in self.roles.deltas:
+                    raise Error(f"{database.name} lies over {self.names[0]} already; detach it first")
+            self._turn([*self.roles.databases, *new])
 
     def detach(self, *names: str) -> None:
         """Takes deltas away from the model, the uppermost ones or, without names, all; the next call sees it.
@@ -138,11 +142,14 @@ class Envelope:
             NotFoundError: a name is not that of an attached delta.
             Error: deltas that lie above one of them were made over it; then nothing changes.
         """
-        attached = [d.name for d in self.roles.deltas]
-        if strangers := [name for name in names if name not in attached]:
-            raise NotFoundError(f"{strangers[0]} is not attached; attached are: {', '.join(attached) or 'none'}")
-        going = set(names or attached)
-        self._turn([d for d in self.roles.databases if d.kind != "delta" or d.name not in going])
+        with self._turning:
+            attached = [d.name for d in self.roles.deltas]
+            if strangers := [name for name in names if name not in attached]:
+                raise NotFoundError(
+                    f"{strangers[0]} is not attached; attached are: {', '.join(attached) or 'none'}"
+                )
+            going = set(names or attached)
+            self._turn([d for d in self.roles.databases if d.kind != "delta" or d.name not in going])
 
     def _turn(self, databases: Sequence[Database], keep_genome: bool = False) -> None:
         """Goes on with other databases; a genome that nobody named gives way where it does not fit."""
@@ -444,8 +451,9 @@ class Envelope:
 
     def close(self) -> None:
         """Closes every database; what still runs, and what is asked later, ends with an error."""
-        self._closed = True
-        self._held.close()
+        with self._turning:  # a swap of another thread ends first
+            self._closed = True
+            self._held.close()
 
     def __enter__(self) -> Self:
         return self

@@ -84,8 +84,9 @@ class Held:
 
     def nested(self, journal: Journal) -> "Held":
         """For an activity inside of this one: what is open here it uses too, and leaves open when it ends."""
-        new = Held(self.roles, self._connect, journal, self._display, frozenset(self._connections.values()))
-        self._share(new)
+        with self._making:  # what another thread opens between the two would be shared, but not lent
+            new = Held(self.roles, self._connect, journal, self._display, frozenset(self._connections.values()))
+            self._share(new)
         if new._language_model is not None:
             new._language_model = new._language_model.noted_by(journal, new.identify())
         return new

@@ -35,6 +35,7 @@ class Files:
         self.folder = folder
         self._read: dict[str, Database] = {}
         self._kinds: dict[str, str] = {}
+        self._unread: list[str] = []
         self._seen = -1
 
     def names(self) -> list[str]:
@@ -81,22 +82,27 @@ class Files:
         for name, kind in self._kinds_now().items():
             if kind in kinds:
                 try:
-                    yield self.database(name)
+                    found = self.database(name)
                 except Error:
                     continue
+                if found.kind in kinds:
+                    yield found
 
     def _kinds_now(self) -> dict[str, str]:
-        """The kind of each database that can be read; looked up again when a file came, went or was replaced."""
+        """The kind of each database that can be read; looked up again when a file came, went or was replaced.
+
+        What could not be read is tried each time: it may be a copy that was not at its end.
+        """
         seen = self.folder.stat().st_mtime_ns if self.folder.is_dir() else -1
-        if seen != self._seen:
-            self._kinds = {}
-            for name in self.names():
-                try:
-                    self._kinds[name] = self.database(name).kind
-                except Error:
-                    continue
-            self._seen = seen
-        return dict(self._kinds)
+        kinds, unread = ({}, self.names()) if seen != self._seen else (dict(self._kinds), self._unread)
+        failed = []
+        for name in unread:
+            try:
+                kinds[name] = self.database(name).kind
+            except Error:
+                failed.append(name)
+        self._kinds, self._unread, self._seen = kinds, failed, seen
+        return dict(kinds)
 
     def facts(self, name: str) -> dict[str, str] | None:
         """What the header of a database says; None if none is there, or one that can only be built again.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from genome import db, sources
 from genome.db.connect import meta, opened
 from genome.db.pool import Pool
-from genome.envelope import Database, Envelope
+from genome.envelope import Database, Envelope, assign
 from genome.errors import Error, NotFoundError, quoted
 from genome.progress import Progress, silent
 from genome.workbench.deltas import Deltas
@@ -267,7 +267,7 @@ class Workbench:
 
         library = Library(self._files, self._pool)
         databases, activity = reopen(self.folder, name, library.find)
-        return Envelope(library, library.roles(databases), self._display, db.Journal(activity))
+        return Envelope(library, assign(databases, ()), self._display, db.Journal(activity))
 
     def envelopes(self) -> list[str]:
         """The names of the saved envelopes."""

@@ -126,6 +126,7 @@ def test_looking_at_a_file_does_not_end_its_writers_locks(model: Path):
         assert header(model)["kind"] == "model"
         with opened(model) as reader:
             assert piece(reader) == "p7"
+        assert verify(model) == []
         mine, its = FORK.Pipe()
         child = FORK.Process(target=try_to_write, args=(its,))
         child.start()

@@ -147,6 +147,11 @@ def test_a_change_in_place_and_a_copy_of_the_same_are_no_other_file(many: list[P
         db.execute("UPDATE token SET piece = 'new' WHERE id = 0")
         db.execute("UPDATE meta SET value = 'another' WHERE key = 'checksum'")
     assert piece(a) == "new"
+    before = a.pragma("data_version")
+    assert piece(b) == "of 1"  # which closes the other's connection
+    with writing(many[0]) as db:
+        db.execute("UPDATE token SET piece = 'newer' WHERE id = 0")
+    assert a.pragma("data_version") != before
     copy = many[1].with_name("copy.db")
     shutil.copy(many[1], copy)
     copy.replace(many[1])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from genome.db import building
+from genome.db import building, header
 from genome.errors import DamagedError, Error, NotFoundError
 from genome.workbench import Workbench
 
@@ -30,6 +30,15 @@ def test_a_saved_envelope_opens_the_same_databases(bench):
     with bench.reopen("pilot") as envelope:
         assert envelope.names == ("llm",)
         assert envelope.journal.activity == "reading"
+
+
+def test_a_database_that_came_later_is_not_added(bench):
+    with building(bench.folder / "late.db", "genome", vocabulary=header(bench.path("llm"))["vocabulary"]):
+        pass
+    with bench.envelope("llm") as envelope:
+        assert envelope.names == ("llm", "late")
+    with bench.reopen("pilot") as envelope:
+        assert envelope.names == ("llm",)
 
 
 def test_the_file_is_for_people_too(bench):

@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import polars as pl
 import pytest
 
 from genome.errors import Error, NotFoundError
-from genome.workbench import Workbench
+from genome.workbench import Workbench, files
 
 NORM = "output_norm.weight"
 
@@ -50,6 +52,20 @@ def test_a_delta_is_laid_over_and_taken_away(bench, louder):
         np.testing.assert_array_equal(env.tensor(NORM)[...], plain)
         assert text(env) == said
     assert hashed(bench.path("tiny")) == before
+
+
+def test_of_two_threads_that_attach_the_same_delta_one_is_refused(bench, louder, monkeypatch):
+    assemble = files.assign
+
+    def slowly(*databases, **how):
+        time.sleep(0.05)
+        return assemble(*databases, **how)
+
+    monkeypatch.setattr(files, "assign", slowly)
+    with bench.envelope("tiny") as env, ThreadPoolExecutor(2) as pool:
+        refused = [wait.exception() for wait in [pool.submit(env.attach, "louder") for _ in range(2)]]
+        assert [type(error) for error in refused if error] == [Error]
+        assert env.names == ("tiny", "louder")
 
 
 def test_deltas_stack_in_the_order_in_which_they_were_made(bench, louder):

@@ -55,6 +55,19 @@ def bench(tmp_path) -> Workbench:
     return Workbench(tmp_path)
 
 
+def test_a_copy_that_was_not_at_its_end_is_found_at_its_end(bench):
+    whole = bench.path("fauna").read_bytes()
+    bench.path("fauna").unlink()
+    with (bench.folder / "copy.db").open("wb") as copy:
+        copy.write(whole[: len(whole) // 2])
+        copy.flush()
+        with bench.envelope("llm") as envelope:
+            assert envelope.names == ("llm",)
+        copy.write(whole[len(whole) // 2 :])
+    with bench.envelope("llm") as envelope:
+        assert envelope.names == ("llm", "copy")
+
+
 def test_the_catalogue_comes_from_the_headers(bench):
     frame = bench.databases()
     assert frame.columns == ["name", "kind", "size_bytes", "source", "licence", "created", "checksum"]

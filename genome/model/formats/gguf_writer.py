@@ -91,7 +91,7 @@ def file_bytes(
     for offset, tensor in sorted(zip(offsets, tensors, strict=True)):
         if tensor.size_bytes:
             yield _padding(odd, at, offset, alignment)
-            yield from data(tensor) if data else _data(db, tensor)
+            yield from data(tensor) if data else tensor_bytes(db, tensor)
             at = offset + tensor.size_bytes
             wrote(tensor.size_bytes)
     yield _padding(odd, at, odd.get("size_bytes", usual), alignment)
@@ -211,7 +211,12 @@ def _description(tensor: TensorRow, offset: int, order: Order) -> bytes:
     return packed_text(name_bytes(tensor.name), order) + place
 
 
-def _data(db: apsw.Connection, tensor: TensorRow) -> Iterator[bytes]:
+def tensor_bytes(db: apsw.Connection, tensor: TensorRow) -> Iterator[bytes]:
+    """A tensor's bytes as they are stored, block by block.
+
+    Raises:
+        DamagedError: a block is damaged or missing: the tensor is named.
+    """
     told = 0
     try:
         for _, _, data in iter_rows(db, tensor.id):

@@ -1,20 +1,23 @@
 """A `model` database that came from safetensors goes out as its files, byte for byte."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import apsw
 import zstandard
 
-from genome.db.blocks import iter_rows
 from genome.db.connect import opened, snapshot
 from genome.db.replace import replacing, replacing_folder
 from genome.errors import DamagedError, Error, quoted
 from genome.model import queries
 from genome.model.formats.exported import Exported
-from genome.model.queries import FileRow
+from genome.model.formats.exporter import spelling
+from genome.model.formats.gguf_writer import tensor_bytes
+from genome.model.formats.jsonfile import parsed
+from genome.model.formats.safetensors import BITS, LENGTH_BYTES, METADATA, header
+from genome.model.queries import FileRow, TensorRow
 from genome.progress import Progress, silent
 
 _CHUNK_BYTES = 1 << 20
@@ -41,7 +44,6 @@ def export_safetensors(
         Error: the database came from another format, the name is taken, or the disk is full or refuses.
     """
     with opened(database, "model") as db, snapshot(db):
-        db.pragma("mmap_size", 0)  # mapped pages would count as this process's memory, up to the whole model
         files = queries.files(db)
         writer = _Writer(database, db, progress, sum(t.size_bytes for t in queries.tensors(db)))
         if len(files) == 1:
@@ -70,13 +72,12 @@ class _Writer:
         """Writes a file and gives its SHA-256, after comparing it with the source's."""
         if file.format not in ("safetensors", "plain"):
             raise Error(f"{self.database} came from a {file.format} file; wanted a model from safetensors")
-        sha, size = hashlib.sha256(), 0
+        sha = hashlib.sha256()
         for part in self._parts(file):
             out.write(part)
             sha.update(part)
-            size += len(part)
         same = sha.hexdigest() == file.sha256
-        if size != file.size_bytes or (not same and (file.format == "plain" or not self.changed)):
+        if not same and (file.format == "plain" or not self.changed):
             raise DamagedError(
                 f"{self.database} is damaged: {file.name} would have SHA-256 {sha.hexdigest()[:16]}…, its "
                 f"source had {file.sha256[:16]}…; nothing is written: `genome pull` builds it again"
@@ -84,15 +85,28 @@ class _Writer:
         return sha.hexdigest()
 
     def _parts(self, file: FileRow) -> Iterator[bytes]:
-        yield from head(self.db, file)
-        for tensor in queries.tensors_of_file(self.db, file.id):
-            try:
-                for _, _, data in iter_rows(self.db, tensor.id):
-                    yield data
-                    self.done += len(data)
-            except DamagedError as error:
-                raise DamagedError(f"tensor {tensor.name}: {error}") from error
+        tensors = queries.tensors_of_file(self.db, file.id)
+        yield from self._head(file, tensors) if tensors and self.changed else head(self.db, file)
+        for tensor in tensors:
+            for data in tensor_bytes(self.db, tensor):
+                yield data
+                self.done += len(data)
             self.progress(f"{self.database.stem}: export", self.done, self.total)
+
+    def _head(self, file: FileRow, tensors: Sequence[TensorRow]) -> Iterator[bytes]:
+        """The source's header; another one where deltas gave tensors other types."""
+        raw = b"".join(head(self.db, file))
+        with spelling(self.database, "a safetensors file"):
+            told = parsed(raw[LENGTH_BYTES:], f"{self.database}: the head of {file.name}")
+            if all(told[tensor.name]["dtype"] == tensor.dtype for tensor in tensors):
+                yield raw
+                return
+            if odd := next((tensor for tensor in tensors if tensor.dtype not in BITS), None):
+                raise Error(
+                    f"{self.database}: tensor {quoted(odd.name)} is {odd.dtype} now, for which safetensors has no "
+                    "type; undo the delta that made it so"
+                )
+            yield header([(t.name, t.dtype, t.shape) for t in tensors], told.get(METADATA, {}))
 
 
 def head(db: apsw.Connection, file: FileRow) -> Iterator[bytes]:

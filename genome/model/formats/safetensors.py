@@ -18,10 +18,10 @@ from genome.errors import DamagedError, Error, NotFoundError, quoted
 
 MOST_HEADER_BYTES = 100_000_000
 """The format's own limit."""
-_LENGTH_BYTES = 8
+LENGTH_BYTES = 8
 _MOST_NAMES = 1 << 20
 _MOST_DIMENSIONS = 64
-_METADATA = "__metadata__"
+METADATA = "__metadata__"
 
 BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
@@ -125,10 +125,10 @@ def reading(path: Path) -> Iterator[Safetensors]:
     except OSError as error:
         raise Error(f"{path} cannot be read ({error.strerror}); wanted a safetensors file") from error
     with file:
-        length = int.from_bytes(start := file.read(_LENGTH_BYTES), "little")
+        length = int.from_bytes(start := file.read(LENGTH_BYTES), "little")
         size = file.seek(0, 2)
-        if len(start) < _LENGTH_BYTES or _LENGTH_BYTES + length > size:
-            wanted = f"a header of {length} bytes" if len(start) == _LENGTH_BYTES else "the header's length"
+        if len(start) < LENGTH_BYTES or LENGTH_BYTES + length > size:
+            wanted = f"a header of {length} bytes" if len(start) == LENGTH_BYTES else "the header's length"
             raise DamagedError(
                 f"{path} is truncated or no safetensors file: wanted {wanted}, the file has {size} bytes"
             )
@@ -136,7 +136,7 @@ def reading(path: Path) -> Iterator[Safetensors]:
             raise DamagedError(f"{path} has a header of {length} bytes; wanted at most {MOST_HEADER_BYTES}")
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
-            yield _parse(path, mapped, _LENGTH_BYTES + length)
+            yield _parse(path, mapped, LENGTH_BYTES + length)
         finally:
             with suppress(BufferError):  # an error on its way holds views of the map, which ends with it
                 mapped.close()
@@ -153,15 +153,15 @@ def header(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mappin
         >>> header([("w", "F16", (2, 3))], {})[8:].decode()
         '{"w":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]}}       '
     """
-    told: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
+    told: dict[str, object] = {METADATA: dict(metadata)} if metadata else {}
     at = 0
     for name, dtype, shape in tensors:
         end = at + prod(shape) * BITS[dtype] // 8
         told[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, end]}
         at = end
     raw = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % _LENGTH_BYTES)
-    return len(raw).to_bytes(_LENGTH_BYTES, "little") + raw
+    raw += b" " * (-len(raw) % LENGTH_BYTES)
+    return len(raw).to_bytes(LENGTH_BYTES, "little") + raw
 
 
 def _parse(path: Path, mapped: mmap.mmap, data: int) -> Safetensors:
@@ -169,9 +169,9 @@ def _parse(path: Path, mapped: mmap.mmap, data: int) -> Safetensors:
     metadata: dict[str, str] | None = None
     tensors: dict[str, TensorInfo] = {}
     for name in header.names():
-        if name in tensors or (name == _METADATA and metadata is not None):
+        if name in tensors or (name == METADATA and metadata is not None):
             raise DamagedError(f"{path} has the name {quoted(name)} twice; wanted each name once")
-        if name == _METADATA:
+        if name == METADATA:
             metadata = {key: header.text(header.take(_TEXT, "a text")) for key in header.names()}
         else:
             tensors[name] = header.tensor(name)
@@ -202,7 +202,7 @@ class _Header:
     """A place in the header's JSON; what cannot be is refused where it begins."""
 
     def __init__(self, path: Path, mapped: mmap.mmap, end: int) -> None:
-        self.path, self.mapped, self.at, self.begin, self.end = path, mapped, _LENGTH_BYTES, end, end
+        self.path, self.mapped, self.at, self.begin, self.end = path, mapped, LENGTH_BYTES, end, end
 
     def take(self, pattern: re.Pattern[bytes], wanted: str) -> bytes:
         """What stands here, if it is of that form."""

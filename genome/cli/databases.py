@@ -126,4 +126,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         repair = f"remove it, then `{bench.remake(arguments.name)}` makes it again"
         raise DamagedError(f"{path} is damaged in {len(problems)} places; {repair}")
     if not arguments.json:
-        print(f"{arguments.name} is as it was built")
+        facts = bench.info(arguments.name)
+        applied = facts["rows"].get("applied", 0)
+        since = f", and as {applied} applied delta{'s' * (applied > 1)} left it since" if applied else ""
+        print(f"{arguments.name} is as it was built{since}")

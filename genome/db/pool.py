@@ -144,6 +144,11 @@ class Handle(apsw.Connection):
         self._closed = False
         self.opening = Lock()
 
+    @property
+    def filename(self) -> str:
+        """The database's file, for messages; whether it is open or not."""
+        return str(self.path)
+
     def execute(self, *arguments: Any, **options: Any) -> apsw.Cursor:
         """Runs SQL.
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,12 @@ def execute(
     client = NotebookClient(notebook, km=manager, timeout=None, record_timing=False, coalesce_streams=True)
     client.extra_arguments = [*_QUIET]
     client.widget_registry = {"@jupyter-widgets/output": {"OutputModel": _Output}}
-    with client.setup_kernel(cwd=str(folder), env=_environment(home), cleanup_kc=True):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(client.setup_kernel(cwd=str(folder), env=_environment(home), cleanup_kc=True))
+        except RuntimeError as error:  # no answer over the loopback interface, or the kernel ended at once
+            reason = str(error).partition("\n")[0]
+            raise Error(f"{name}: no kernel answers on 127.0.0.1 ({reason}); no report written") from error
         _ask(client, f"{_PROVENANCE}.watch()")
         for index, cell in enumerate(notebook.cells):
             progress(f"{name}: cells", index, len(notebook.cells), "cells")

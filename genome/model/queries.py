@@ -210,7 +210,7 @@ def tensor(db: apsw.Connection, name: str) -> TensorRow:
     """
     for row in db.execute(_TENSOR + "WHERE name = ?", (name,)):
         return _tensor(row)
-    raise NotFoundError(f"{db.filename} has no tensor {name!r}; `genome info` lists the tensors")
+    raise NotFoundError(f"{db.filename} has no tensor {name!r}; `genome query NAME tensors` lists them")
 
 
 def files(db: apsw.Connection) -> list[FileRow]:

@@ -85,7 +85,7 @@ class Weights:
             if (row.role, row.layer) == (EMBEDDING, None):
                 return row
         raise NotFoundError(
-            f"{self._db.filename} has no tensor 'token_embd.weight'; `genome info` lists the tensors"
+            f"{self._db.filename} has no tensor 'token_embd.weight'; `genome query NAME tensors` lists them"
         )
 
     def below(self, name: str) -> TensorRow:

@@ -199,6 +199,8 @@ class Deltas:
         return path
 
     def _base(self, delta: Database) -> Database:
+        if delta.kind != "delta":
+            raise Error(f"{delta.path} is a {delta.kind} database; wanted a delta database")
         for model in self._files.readable("model"):
             if model.checksum == delta.meta.get("base_checksum"):
                 return model

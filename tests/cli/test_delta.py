@@ -68,8 +68,8 @@ def test_merging(tuned, home, tiny, tmp_path, capsys):
         (["create", "huge", "tiny"], "no database is called 'huge'"),
         (["apply", "tiny"], "DELTA"),
         (["apply", "tiny", "tiny"], "is a model database; wanted a delta database"),
+        (["diff", "tiny"], "is a model database; wanted a delta database"),
         (["undo", "tiny"], "there is nothing to undo"),
-        (["diff", "tiny"], "is the base of tiny"),
         (["merge", "both", "tiny"], "two deltas or more, got 1"),
     ],
 )

@@ -85,5 +85,5 @@ def test_a_safetensors_file(home, tmp_path, capsys):
 
 def test_another_format_is_refused_in_one_line(pulled, refused):
     line = refused("export", "tiny", pulled / "hf", "--format", "safetensors")
-    assert "the architecture None cannot be converted; wanted llama" in line
+    assert "a model of no named architecture cannot be converted; wanted llama" in line
     assert "invalid choice: 'onnx'" in refused("export", "tiny", pulled / "hf", "--format", "onnx")

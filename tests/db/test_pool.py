@@ -33,6 +33,13 @@ def descriptors() -> int:
     return sum(os.path.realpath(f"/proc/self/fd/{n}").endswith(".db") for n in os.listdir("/proc/self/fd"))
 
 
+def test_a_message_can_name_the_file_open_or_not(many: list[Path]):
+    pool = Pool(connections=1)
+    first, second = (pool.connect(path, "model") for path in many[:2])
+    assert (first.filename, second.filename) == (str(many[0]), str(many[1]))
+    pool.close()
+
+
 def test_any_number_of_databases_over_a_few_connections(many: list[Path]):
     pool = Pool(connections=4)
     handles = [pool.connect(path, "model") for path in many]

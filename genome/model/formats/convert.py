@@ -58,9 +58,8 @@ def to_gguf(database: Path, target: Path, *, force: bool = False, progress: Prog
         source = _source(db, gguf_name)
         if (rule := source.facts.get("tokenizer.ggml.pre")) is None or rule == "other":
             kind = source.facts.get("tokenizer.ggml.model")
-            raise Error(
-                f"{database} has a tokenizer ({kind}) that GGUF has no name for; wanted a known byte-level BPE"
-            )
+            what = "no tokenizer" if kind is None else f"a tokenizer ({kind}) that GGUF has no name for"
+            raise Error(f"{database} has {what}; wanted a known byte-level BPE")
         made = [
             tensor._replace(dtype="F32", row_bytes=tensor.shape[-1] * 4)
             if len(tensor.shape) == 1 and tensor.dtype in ("F16", "BF16")
@@ -152,7 +151,8 @@ def _source(db: apsw.Connection, rename: Callable[[str], str]) -> _Source:
     weights = Weights(db)
     tensors, facts = weights.tensors(), queries.hyperparameters(db)
     if (architecture := facts.get("general.architecture")) != "llama":
-        raise Error(f"{weights.name}: the architecture {architecture!r} cannot be converted; wanted llama")
+        what = "a model of no named architecture" if architecture is None else f"the architecture {architecture!r}"
+        raise Error(f"{weights.name}: {what} cannot be converted; wanted llama")
     for key, plain in {"rope.scaling.type": "none", "hidden_activation": "silu"}.items():
         if (told := facts.get(f"llama.{key}", plain)) != plain:
             raise Error(f"{weights.name}: {key} {told!r} cannot be converted; wanted a model without it")

@@ -225,7 +225,7 @@ def test_types_that_gguf_does_not_have(folder, tmp_path):
 def test_weights_alone_have_no_tokenizer(folder, tmp_path):
     import_model(folder / "model.safetensors", tmp_path / "a.db")
     assert header(tmp_path / "a.db")["architecture"] == "unknown"
-    with pytest.raises(Error, match="the architecture None cannot be converted"):
+    with pytest.raises(Error, match="a model of no named architecture cannot be converted"):
         to_gguf(tmp_path / "a.db", tmp_path / "b.gguf")
 
 

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from genome.model.kernel.cache import Cache, written
 from genome.model.kernel.layers import Params, attention, feed_forward, logits, norm
+from genome.model.kernel.linear import of_layer
 from genome.model.kernel.rope import rotations
 from genome.model.kernel.shape import Shape
 
@@ -90,13 +91,14 @@ def _through(
 ) -> tuple[Array, Array | None, Cache]:
     """New tokens (T, d) behind all layers and, if they are to be kept, before each (L, T, d); the cache with them.
 
-    The cache is read inside the loop over layers and written once behind it: as the loop's carry it would be copied
-    in each layer.
+    Weights and cache are read inside the loop over layers where they lie, and the cache is written once behind it:
+    what the loop scans or carries would be copied in each layer.
     """
     turns = turns_of(shape, params, start + jnp.arange(x.shape[0]))
 
-    def layer(x: Array, given: tuple[Params, Array, Array, Array | None]) -> tuple[Array, tuple[Array, Array]]:
-        weights, keys, values, window = given
+    def layer(x: Array, given: tuple[Array, Array, Array, Array | None]) -> tuple[Array, tuple[Array, Array]]:
+        number, keys, values, window = given
+        weights = of_layer(params["layers"], number)
         x, new = attended(shape, weights, turns, x, start, keys, values, window)
         fed = feed_forward(shape, weights, norm(shape, x, weights["ffn_norm"]))
         return x + _after(shape, weights, "post_ffw_norm", fed), new
@@ -107,7 +109,8 @@ def _through(
 
     windows = jnp.array(shape.windows, jnp.int32) if shape.windows else None
     x = x * shape.embedding_scale
-    x, (keys, values, before) = lax.scan(kept, x, (params["layers"], cache.keys, cache.values, windows))
+    numbers = jnp.arange(shape.layers)
+    x, (keys, values, before) = lax.scan(kept, x, (numbers, cache.keys, cache.values, windows))
     cache = written(cache, keys, values, start)
     return x, before, cache
 

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from genome.model.kernel.linear import Matrix, project
+from genome.model.kernel.forms import Matrix
+from genome.model.kernel.linear import project
 from genome.model.kernel.rope import rotate
 from genome.model.kernel.shape import Shape
 

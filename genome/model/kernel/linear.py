@@ -1,149 +1,200 @@
-"""Matrices as they are stored, and their products with activations: no float copy of a quantised model is kept.
+"""Products of activations with matrices as they are stored: no float copy of a quantised model is kept.
 
 One token at a time (decoding) is bound by memory: the product is summed up out of the stored blocks. Many tokens at
 once (a prompt) are bound by arithmetic: one layer's matrix is dequantised, used, and forgotten.
 """
 
-from typing import NamedTuple
+from math import gcd
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from genome.model.quant import Array, dequantise
+from genome.model.kernel.forms import BLOCK, STRIP, Bytes, Dense, Matrix, Nibbles
+from genome.model.quant import Array
 
-_BLOCK = 32
-_STRIP = 16
-
-
-class Dense(NamedTuple):
-    """A matrix (..., out, in) in float32."""
-
-    values: Array
+_STRAIGHT = 48
+"""So many blocks are written out one after the other; wider matrices loop, or compiling them would take minutes."""
 
 
-class Nibbles(NamedTuple):
-    """4-bit blocks of 32 with a scale and a minimum each (Q4_0, Q4_1): weight = number x scale + minimum.
+class Layer(NamedTuple):
+    """One matrix of a stack over layers, read where it lies: cut out, it would be copied for each token."""
 
-    `pairs` uint8 (..., out, in / 2): of each block 16 bytes, whose low halves are its first 16 numbers. `scale` and
-    `minimum` float16 (..., out, in / 32).
-    """
-
-    pairs: Array
-    scale: Array
-    minimum: Array
+    stack: Matrix
+    number: Array
 
 
-class Bytes(NamedTuple):
-    """8-bit blocks of 32 with a scale each (Q8_0).
-
-    `values` int8 (..., out, in), `scale` float16 (..., out, in / 32).
-    """
-
-    values: Array
-    scale: Array
-
-
-Matrix = Dense | Nibbles | Bytes
+def of_layer(stacks: dict[str, Any], number: Array) -> dict[str, Any]:
+    """What one layer has by role: vectors (L, n) cut out, matrices left in their stacks."""
+    return {
+        role: Layer(stack, number)
+        if isinstance(stack, Matrix)
+        else lax.dynamic_index_in_dim(stack, number, 0, False)
+        for role, stack in stacks.items()
+    }
 
 
-def pack(raw: np.ndarray, dtype: str) -> Matrix:
-    """Stored rows as a matrix of NumPy arrays that a device can take over without a copy.
-
-    Args:
-        raw: uint8, shape (..., out, row_bytes).
-        dtype: the stored type. Types without a form of their own become `Dense`.
-    """
-    if dtype == "Q8_0":
-        blocks = raw.reshape(*raw.shape[:-1], -1, 34)
-        return Bytes(_joined(blocks[..., 2:]).view(np.int8), _halves(blocks[..., :2]))
-    if dtype == "Q4_1":
-        blocks = raw.reshape(*raw.shape[:-1], -1, 20)
-        return Nibbles(_joined(blocks[..., 4:]), _halves(blocks[..., :2]), _halves(blocks[..., 2:4]))
-    if dtype == "Q4_0":
-        blocks = raw.reshape(*raw.shape[:-1], -1, 18)
-        scale = _halves(blocks[..., :2])
-        minimum = _aligned(scale.shape, np.float16)
-        np.multiply(scale, np.float16(-8), out=minimum)  # exact: the same number with another exponent
-        return Nibbles(_joined(blocks[..., 2:]), scale, minimum)
-    weights = dequantise(raw, dtype)
-    values = _aligned(weights.shape, np.float32)
-    values[...] = weights
-    return Dense(values)
-
-
-def finite(matrix: Matrix) -> np.ndarray:
-    """For each leading index of a stacked matrix of NumPy arrays, whether all of its weights are finite."""
-    floats = [part for part in matrix if part.dtype.kind == "f"]
-    return np.logical_and.reduce([np.isfinite(part).all(axis=(-2, -1)) for part in floats])
+def project(x: Array, matrix: Matrix | Layer) -> Array:
+    """Activations (T, in) times a matrix (out, in): (T, out), float32."""
+    form = matrix.stack if isinstance(matrix, Layer) else matrix
+    plain = isinstance(form, Dense) and form.values.dtype == np.float32
+    if x.shape[0] == 1 and x.shape[1] % BLOCK == 0 and not plain:
+        return _by_strips(x[0], matrix)[None]
+    whole = _whole(matrix)
+    if isinstance(whole, Nibbles):
+        x = x.reshape(len(x), -1, 2, STRIP).swapaxes(1, 2).reshape(x.shape)
+        found = [
+            _product(part, half) for part, half in zip(jnp.split(x, 2, axis=1), _halves_of(whole), strict=True)
+        ]
+        return found[0] + found[1]
+    return _product(x, dense(whole))
 
 
 def dense(matrix: Matrix) -> Array:
     """All weights in float32 (..., out, in)."""
     if isinstance(matrix, Dense):
-        return matrix.values
-    scale = matrix.scale.astype(jnp.float32)[..., None]
+        return matrix.values.astype(jnp.float32)
     if isinstance(matrix, Bytes):
-        numbers = matrix.values.reshape(*matrix.scale.shape, _BLOCK).astype(jnp.float32)
-        return (numbers * scale).reshape(matrix.values.shape)
-    pairs = matrix.pairs.reshape(*matrix.scale.shape, 1, _STRIP)
-    numbers = (pairs >> np.array([[0], [4]], np.uint8) & 15).astype(jnp.float32)
-    minimum = matrix.minimum.astype(jnp.float32)[..., None]
-    return (numbers * scale[..., None] + minimum[..., None]).reshape(*matrix.pairs.shape[:-1], -1)
+        numbers = matrix.values.reshape(*matrix.scale.shape, BLOCK).astype(jnp.float32)
+        return (numbers * matrix.scale.astype(jnp.float32)[..., None]).reshape(matrix.values.shape)
+    halves = [half.reshape(*half.shape[:-1], -1, STRIP) for half in _halves_of(matrix)]
+    return jnp.stack(halves, axis=-2).reshape(*matrix.pairs.shape[:-1], -1)
 
 
-def project(x: Array, matrix: Matrix) -> Array:
-    """Activations (T, in) times a matrix (out, in): (T, out), float32."""
-    if x.shape[0] == 1 and not isinstance(matrix, Dense):
-        return _by_strips(x[0], matrix)[None]
-    return lax.dot_general(x, dense(matrix), (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
+def _product(x: Array, weights: Array) -> Array:
+    return lax.dot_general(x, weights, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _by_strips(x: Array, matrix: Nibbles | Bytes) -> Array:
-    """One activation vector (in,) times a quantised matrix: (out,).
+def _whole(matrix: Matrix | Layer) -> Matrix:
+    if not isinstance(matrix, Layer):
+        return matrix
+    parts = (p if p is None else lax.dynamic_index_in_dim(p, matrix.number, 0, False) for p in matrix.stack)
+    return type(matrix.stack)(*parts)
+
+
+def _halves_of(matrix: Nibbles) -> tuple[Array, Array]:
+    """The weights of the first halves of all blocks and those of the second ones, each (..., out, in / 2).
+
+    In this order no number changes its place, which halves the time of dequantising.
+    """
+    pairs = matrix.pairs.reshape(*matrix.pairs.shape[:-1], -1, STRIP).astype(jnp.int32)
+    blocks = pairs.shape[-2]
+    scale, minimum = _scales(matrix)
+    both = []
+    for half, low in enumerate((pairs & 15, pairs >> 4)):
+        numbers = low
+        if matrix.high is not None:
+            numbers = _with_high(low, matrix.high[..., half::2, None])
+        of_half = scale[..., half::2] if scale.shape[-1] != blocks else scale
+        weights = numbers.astype(jnp.float32) * of_half[..., None]
+        if minimum is not None:
+            weights = weights + minimum[..., None]
+        both.append(weights.reshape(*matrix.pairs.shape[:-1], -1))
+    return both[0], both[1]
+
+
+def _scales(matrix: Nibbles) -> tuple[Array, Array | None]:
+    """Scales (..., out, n) and minima (..., out, blocks) in float32."""
+    scale = matrix.scale.astype(jnp.float32)
+    minimum = None if matrix.minimum is None else matrix.minimum.astype(jnp.float32)
+    if matrix.outer is not None:
+        scale = _times(scale, matrix.outer)
+    if minimum is not None and matrix.outer_minimum is not None:
+        minimum = _times(minimum, matrix.outer_minimum)
+    return scale, minimum
+
+
+def _times(inner: Array, outer: Array) -> Array:
+    """Numbers of blocks times those of the larger blocks around them."""
+    grouped = inner.reshape(*outer.shape, -1)
+    return (grouped * outer.astype(jnp.float32)[..., None]).reshape(inner.shape)
+
+
+def _with_high(low: Array, high: Array) -> Array:
+    """Low four bits (..., 16) with what an integer (..., 1) holds above them: a bit for each, or two and a sign."""
+    lanes = np.arange(STRIP, dtype=np.uint32)
+    bits = high.astype(jnp.uint32)
+    if high.dtype == np.uint16:
+        return low | ((bits >> lanes & 1) << 4).astype(jnp.int32)
+    return (low | ((bits >> 2 * lanes & 3) << 4).astype(jnp.int32)) - 32
+
+
+def _by_strips(x: Array, matrix: Matrix | Layer) -> Array:
+    """One activation vector (in,) times a matrix: (out,).
 
     XLA's CPU backend is slow on dots of small integers. What it makes fast code of are sums of static slices of 16
     columns into an accumulator (out, 16), scaled once a block, with one dot against ones at the end (a sum over the
-    last axis would not be vectorised). The minima of all blocks are a small dot of their own.
+    last axis would not be vectorised). The minima of all blocks are a small dot of their own. Without the barrier
+    it would compute `x` again for each of the rows.
     """
-    rows, blocks = matrix.scale.shape
-    total = jnp.zeros((rows, _STRIP), jnp.float32)
-    scale = matrix.scale.astype(jnp.float32)
-    for block in range(blocks):
-        first, second = _strips(matrix, block)
-        at = block * _BLOCK
-        part = first * x[at : at + _STRIP] + second * x[at + _STRIP : at + _BLOCK]
-        total = total + scale[:, block : block + 1] * part
-    found = total @ jnp.ones(_STRIP, jnp.float32)
-    if isinstance(matrix, Nibbles):
-        found += matrix.minimum.astype(jnp.float32) @ x.reshape(blocks, _BLOCK).sum(-1)
-    return found
+    x = lax.optimization_barrier(x)
+    form = matrix.stack if isinstance(matrix, Layer) else matrix
+    small = form if isinstance(form, Dense) else form._replace(**dict.fromkeys(_LARGE[type(form)]))
+    small = _whole(Layer(small, matrix.number) if isinstance(matrix, Layer) else small)
+    rows, blocks = form[0].shape[-2], len(x) // BLOCK
+    scale, minimum = None, None
+    if isinstance(small, Nibbles):
+        scale, minimum = _scales(small)
+    elif isinstance(small, Bytes):
+        scale = small.scale.astype(jnp.float32)
+    per_block = 0 if scale is None else scale.shape[-1] // blocks
+
+    def add(begin: Array | int, count: int, total: Array) -> Array:
+        for block in range(count):
+            at = begin + block
+            here = _columns(x, at * BLOCK, BLOCK)
+            parts = [
+                strip * here[half * STRIP : (half + 1) * STRIP] for half, strip in enumerate(_strips(matrix, at))
+            ]
+            if scale is None:
+                total = total + (parts[0] + parts[1])
+                continue
+            scales = _columns(scale, at * per_block, per_block)
+            if per_block == 1:
+                total = total + scales * (parts[0] + parts[1])
+            else:
+                total = total + (scales[:, :1] * parts[0] + scales[:, 1:] * parts[1])
+        return total
+
+    total = jnp.zeros((rows, STRIP), jnp.float32)
+    count = blocks if blocks <= _STRAIGHT else gcd(blocks, _STRAIGHT)
+    if count == blocks:
+        total = add(0, blocks, total)
+    else:
+        total = lax.fori_loop(0, blocks // count, lambda turn, total: add(turn * count, count, total), total)
+    found = total @ jnp.ones(STRIP, jnp.float32)
+    return found if minimum is None else found + minimum @ x.reshape(blocks, BLOCK).sum(-1)
 
 
-def _strips(matrix: Nibbles | Bytes, block: int) -> tuple[Array, Array]:
-    """The two halves of a block's columns, each (out, 16), unscaled."""
-    if isinstance(matrix, Bytes):
-        both = matrix.values[:, block * _BLOCK : (block + 1) * _BLOCK].astype(jnp.float32)
-        return both[:, :_STRIP], both[:, _STRIP:]
-    pairs = matrix.pairs[:, block * _STRIP : (block + 1) * _STRIP].astype(jnp.int32)
-    return (pairs & 15).astype(jnp.float32), (pairs >> 4).astype(jnp.float32)
+def _columns(x: Array, begin: Array | int, width: int) -> Array:
+    """Some of the last axis; where they begin may be known only when it is computed."""
+    if isinstance(begin, int):
+        return x[..., begin : begin + width]
+    return lax.dynamic_slice_in_dim(x, begin, width, x.ndim - 1)
 
 
-def _joined(blocks: np.ndarray) -> np.ndarray:
-    """Parts of blocks (..., out, blocks, n) side by side, (..., out, blocks x n)."""
-    made = _aligned(blocks.shape, np.uint8)
-    made[...] = blocks
-    return made.reshape(*blocks.shape[:-2], -1)
+_LARGE = {Bytes: ("values",), Nibbles: ("pairs", "high")}
+"""The parts of a form that are read strip by strip."""
 
 
-def _halves(blocks: np.ndarray) -> np.ndarray:
-    """Two bytes of each block as float16, (..., out, blocks)."""
-    return _joined(blocks).view(np.float16)
+def _strips(matrix: Matrix | Layer, block: Array | int) -> tuple[Array, Array]:
+    """The two halves of a block's columns, each (out, 16) float32, unscaled."""
+    form, number = matrix if isinstance(matrix, Layer) else (matrix, None)
 
+    def cut(part: Array, begin: Array | int, width: int) -> Array:
+        if number is None:
+            return _columns(part, begin, width)
+        return lax.dynamic_slice(part, (number, 0, begin), (1, part.shape[1], width))[0]
 
-def _aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Empty memory that begins at a multiple of 64, which a device on the CPU takes over as it is."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + 64, np.uint8)
-    begin = -raw.ctypes.data % 64
-    return raw[begin : begin + size].view(dtype).reshape(shape)
+    if not isinstance(form, Nibbles):
+        both = form[0]
+        first, second = (cut(both, block * BLOCK + at, STRIP) for at in (0, STRIP))
+        return first.astype(jnp.float32), second.astype(jnp.float32)
+    pairs = cut(form.pairs, block * STRIP, STRIP).astype(jnp.int32)
+    first, second = pairs & 15, pairs >> 4
+    if form.high is not None:
+        first, second = (
+            _with_high(low, cut(form.high, block * 2 + half, 1)) for half, low in enumerate((first, second))
+        )
+    return first.astype(jnp.float32), second.astype(jnp.float32)

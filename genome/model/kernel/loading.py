@@ -4,8 +4,8 @@ import jax
 import numpy as np
 from jax import Array
 
+from genome.model.kernel.forms import Dense, Matrix, finite, pack, stack
 from genome.model.kernel.layers import Params
-from genome.model.kernel.linear import Dense, Matrix, finite, pack
 from genome.model.kernel.shape import JOINED, Shape, layer_shapes
 from genome.model.quant import dequantise
 from genome.model.queries import TensorRow
@@ -26,7 +26,7 @@ def load(weights: Weights, shape: Shape) -> Params:
     for role, parts in _groups(weights.tensors(), shape).items():
         if role == "output":
             stacked = _stacked(weights, parts)
-            params[role] = _placed(type(stacked)(*(part[0] for part in stacked)))
+            params[role] = _placed(type(stacked)(*(None if part is None else part[0] for part in stacked)))
         elif role in _ALONE:
             params[role] = _vectors(weights, shape, parts)[0]
         else:
@@ -58,22 +58,20 @@ def _stacked(weights: Weights, layers: list[list[TensorRow]]) -> Matrix:
 
     What is stored in different types has no common form but float32.
     """
-    first = layers[0][0]
-    if len({t.dtype for layer in layers for t in layer}) == 1:
-        rows = sum(t.row_count for t in layers[0])
-        raw = np.empty((len(layers), rows, first.row_bytes), np.uint8)
-        for layer, part in zip(layers, raw, strict=True):
-            at = 0
-            for tensor in layer:
-                weights.read(tensor, into=part[at : at + tensor.row_count])
-                at += tensor.row_count
-        stacked = pack(raw, first.dtype)
-    else:
-        stacked = Dense(
-            np.stack([np.concatenate([dequantise(weights.read(t), t.dtype) for t in one]) for one in layers])
-        )
-    _check(weights, layers, stacked)
-    return stacked
+    one_type = len({tensor.dtype for layer in layers for tensor in layer}) == 1
+    whole: Matrix | None = None
+    for number, layer in enumerate(layers):
+        if one_type:
+            one = pack(np.concatenate([weights.read(t) for t in layer]), layer[0].dtype)
+        else:
+            one = Dense(np.concatenate([dequantise(weights.read(t), t.dtype) for t in layer]))
+        whole = stack(one, len(layers)) if whole is None else whole
+        for part, all_layers in zip(one, whole, strict=True):
+            if part is not None:
+                all_layers[number] = part
+    assert whole is not None
+    _check(weights, layers, whole)
+    return whole
 
 
 def _check(weights: Weights, layers: list[list[TensorRow]], stacked: Matrix) -> None:

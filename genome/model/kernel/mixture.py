@@ -11,9 +11,9 @@ import numpy as np
 from jax import Array, lax
 
 from genome.model.kernel.cache import Cache, written
+from genome.model.kernel.forms import Matrix, finite, pack
 from genome.model.kernel.forward import attended, told, turns_of
 from genome.model.kernel.layers import Params, expert, norm, routed
-from genome.model.kernel.linear import Matrix, finite, pack
 from genome.model.kernel.shape import Shape
 from genome.model.queries import TensorRow
 from genome.model.weights import Weights, not_finite

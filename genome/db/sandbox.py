@@ -91,7 +91,8 @@ class Guard:
         if self._cancel is not None and self._cancel.is_set():
             self.reason = "cancelled"
         elif time.monotonic() > self._end:
-            self.reason = f"took longer than {self._seconds:g} seconds; narrow it, or allow more: seconds, --seconds"
+            longer = "`seconds=` in Python, `--seconds` in a shell"
+            self.reason = f"took longer than {self._seconds:g} seconds; narrow it, or allow more: {longer}"
         elif apsw.memory_used() - self._begun_bytes > MEMORY_BYTES:
             self.reason = f"took more than {MEMORY_BYTES >> 20} MiB of memory; narrow it, or put a LIMIT into it"
         return bool(self.reason)

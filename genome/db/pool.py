@@ -145,7 +145,7 @@ class Handle(apsw.Connection):
         self.opening = Lock()
 
     @property
-    def filename(self) -> str:
+    def filename(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] (apsw's own is one too)
         """The database's file, for messages; whether it is open or not."""
         return str(self.path)
 

@@ -17,10 +17,14 @@ def state_over(state: str, under: str, delta: Mapping[str, str]) -> str:
     Raises:
         Error: it was made for another state.
     """
-    base = delta.get("base_checksum", "")
+    base, told = delta.get("base_checksum", ""), delta.get("result_checksum")
+    result = told or hashlib.sha256(f"{base}:{delta['checksum']}".encode()).hexdigest()
+    if result == state:
+        raise Error(f"{delta['name']} is in {under} already; it is laid over or applied once")
     if base != state:
         raise Error(
             f"{delta['name']} was made for {delta.get('base_name')} in the state {base[:12]}…, not for {under} "
-            f"({state[:12]}…); name its own base, and deltas in the order in which they were made"
+            f"({state[:12]}…); name its own base, and deltas in the order in which they were made: "
+            "one over another is made with --over (over=)"
         )
-    return delta.get("result_checksum") or hashlib.sha256(f"{state}:{delta['checksum']}".encode()).hexdigest()
+    return result

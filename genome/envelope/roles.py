@@ -120,7 +120,7 @@ def assign(databases: Iterable[Database], others: Iterable[Database], *, keep_ge
     deltas, lexicons = tuple(named["delta"]), tuple(named["lexicon"])
     model = next(iter(named["model"]), None)
     if model is None and deltas:
-        model = _base(deltas[0], others)
+        model = base_of(deltas[0], others)
     if model is not None:
         _check_deltas(model, deltas)
     genome = next(iter(named["genome"]), None)
@@ -134,14 +134,19 @@ def assign(databases: Iterable[Database], others: Iterable[Database], *, keep_ge
     return Roles(model, deltas, lexicons, genome)
 
 
-def _base(delta: Database, others: Iterable[Database]) -> Database:
-    """The model that a delta was made for."""
+def base_of(delta: Database, others: Iterable[Database]) -> Database:
+    """The model that a delta was made for.
+
+    Raises:
+        NotFoundError: it is not among the others, in the state that it was in then.
+    """
     for model in others:
         if model.kind == "model" and model.checksum == delta.meta.get("base_checksum"):
             return model
     raise NotFoundError(
         f"no model here is the base of {delta.name} ({delta.meta.get('base_name')}, checksum "
-        f"{delta.meta.get('base_checksum', '')[:12]}…); pull it, or name the model and the deltas that lie between"
+        f"{delta.meta.get('base_checksum', '')[:12]}…); pull it, undo what was applied to it, or name "
+        "the model and the deltas that lie between"
     )
 
 

@@ -10,6 +10,7 @@ import apsw
 
 from genome.db.connect import opened
 from genome.envelope import Database
+from genome.envelope.roles import base_of
 from genome.errors import Error, NotFoundError, quoted
 from genome.progress import Progress
 from genome.workbench.files import Files
@@ -201,13 +202,7 @@ class Deltas:
     def _base(self, delta: Database) -> Database:
         if delta.kind != "delta":
             raise Error(f"{delta.path} is a {delta.kind} database; wanted a delta database")
-        for model in self._files.readable("model"):
-            if model.checksum == delta.meta.get("base_checksum"):
-                return model
-        raise NotFoundError(
-            f"no model here is the base of {delta.name} ({delta.meta.get('base_name')}); pull it, or undo what was "
-            "applied to it"
-        )
+        return base_of(delta, self._files.readable("model"))
 
     def _open(self, stack: ExitStack, name: str, kind: str) -> apsw.Connection:
         return stack.enter_context(opened(self._files.database(name).path, kind))

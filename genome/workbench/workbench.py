@@ -117,6 +117,11 @@ class Workbench:
         """The command that makes a database again, once its damaged file is removed."""
         if name == GENOME:
             return "genome lab --build-only"
+        try:
+            if self._files.database(name).kind == "delta":
+                return f"genome delta create BASE CHANGED --name {name}"
+        except Error:
+            pass  # so damaged that it does not say what it was
         return f"genome pull {name}" if name in pullable() else f"genome pull FILE --name {name}"
 
     def verify(self, name: str, progress: Callable[[str], None] = lambda _: None) -> list[db.Problem]:

@@ -181,3 +181,23 @@ def test_refusals_leave_everything_as_it_is(bench, louder, tmp_path):
         with pytest.raises(Error, match=said):
             ask()
     assert {path.name: hashed(path) for path in tmp_path.glob("*.db")} == before
+
+
+def test_a_delta_that_is_there_already_says_so(bench, louder):
+    bench.delta.apply("tiny", "louder")
+    with pytest.raises(Error, match="louder is in tiny already"):
+        bench.delta.apply("tiny", "louder")
+    with pytest.raises(Error, match="louder is in tiny already"):
+        bench.envelope("tiny", "louder")
+
+
+def test_a_damaged_delta_is_made_again_as_a_delta(bench, louder):
+    assert bench.remake("louder") == "genome delta create BASE CHANGED --name louder"
+    assert bench.remake("tiny") == "genome pull FILE --name tiny"
+
+
+def test_an_adapter_is_no_model(bench, tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(Error, match="is a LoRA adapter, no model; `genome delta create BASE"):
+        bench.pull(tmp_path / "adapter")

@@ -31,6 +31,8 @@ def import_model(path: Path, database: Path, *, progress: Progress = silent, **f
         NotFoundError, DamagedError: a file is missing, of no known format, truncated or inconsistent.
         Error: a form that this program does not read, or the disk is full.
     """
+    if (path / "adapter_config.json").is_file():
+        raise Error(f"{path} is a LoRA adapter, no model; `genome delta create BASE {path}` makes a delta of it")
     convert = import_safetensors if _is_safetensors(path) else import_gguf
     convert(path, database, progress=progress, **facts)
 

@@ -252,9 +252,11 @@ def test_another_base_is_refused(tmp_path, tiny, base, opening):
     b = opening(tmp_path / "b.db")
     assert meta(b)["base_name"] == "tiny + a"
     Weights(base, deltas=[a, b])
-    for order in ([b], [b, a], [a, a]):
+    for order in ([b], [b, a]):
         with pytest.raises(Error, match=r"was made for tiny.* in the state .*, not for tiny"):
             Weights(base, deltas=order)
+    with pytest.raises(Error, match=r"a is in tiny \+ a already"):
+        Weights(base, deltas=[a, a])
 
 
 def forged(path: Path, base: apsw.Connection, **other) -> Path:

@@ -134,7 +134,7 @@ def test_a_delta_that_does_not_fit_changes_nothing(model, first, second):
         applied(model, second)
     assert model.read_bytes() == before
     applied(model, first)
-    with pytest.raises(Error, match="first was made for"):
+    with pytest.raises(Error, match="first is in tiny already"):
         applied(model, first)
 
 

@@ -5,6 +5,7 @@ only the files that readers need are taken out of it.
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -70,8 +71,9 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """Its folder in the cache; there only when all of it is."""
-        return cache_folder() / f"{self.name}-{self.sha256[:12]}"
+        """Its folder in the cache, there only when it is whole; the name follows archive and what is taken out."""
+        taken = hashlib.sha256("\n".join((self.sha256, *self.unpack)).encode()).hexdigest()
+        return cache_folder() / f"{self.name}-{taken[:12]}"
 
     @property
     def path(self) -> Path:

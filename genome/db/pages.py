@@ -4,6 +4,7 @@ SQLite leaves eight bytes at the end of each page free for this (https://www.sql
 "reserved bytes per page"); a layer between SQLite and the file fills them in and compares them.
 """
 
+import atexit
 import struct
 from collections.abc import Iterator
 from functools import cache
@@ -60,7 +61,14 @@ def _size(head: bytes) -> int:
 def layer() -> str:
     """The name under which SQLite knows the layer; it is there from the first call on."""
     _LAYERS.append(_Layer(_NAME, ""))
+    atexit.register(_close_all)
     return _NAME
+
+
+def _close_all() -> None:
+    """What is still open when Python ends: SQLite would ask the layer to close it when the layer is gone."""
+    for db in apsw.connections():
+        db.close(True)
 
 
 _LAYERS: list[apsw.VFS] = []

@@ -112,9 +112,12 @@ class Held:
         Raises:
             Error: there is none.
         """
+        return self.connection(self._model_role())
+
+    def _model_role(self) -> Database:
         if self.roles.model is None:
             raise Error("no model is in this envelope; `genome pull smollm2` makes one, then name it")
-        return self.connection(self.roles.model)
+        return self.roles.model
 
     def deltas(self) -> list[apsw.Connection]:
         """The deltas over the model, in their order."""
@@ -167,8 +170,7 @@ class Held:
             if self._tokenizer is None:
                 from genome.model import Tokenizer
 
-                db, name = self.model(), self.roles.model.name if self.roles.model else ""
-                self._tokenizer = Tokenizer(db, name, self._journal)
+                self._tokenizer = Tokenizer(self.model(), self._model_role().name, self._journal)
             return self._tokenizer
 
     def weights(self) -> "Weights":
@@ -177,8 +179,7 @@ class Held:
             if self._weights is None:
                 from genome.model.weights import Weights
 
-                db, name = self.model(), self.roles.model.name if self.roles.model else ""
-                self._weights = Weights(db, name, self.deltas())
+                self._weights = Weights(self.model(), self._model_role().name, self.deltas())
             return self._weights
 
     def language_model(self) -> "LanguageModel":
@@ -187,10 +188,10 @@ class Held:
             if self._language_model is None:
                 from genome.model import LanguageModel
 
-                db, role = self.model(), self.roles.model
+                role = self._model_role()
                 self._language_model = LanguageModel(
-                    db, role.name if role else "", self._journal, identify=self.identify(), deltas=self.deltas(),
-                    executables=role.path.parent / EXECUTABLES if role else None,
+                    self.model(), role.name, self._journal, identify=self.identify(), deltas=self.deltas(),
+                    executables=role.path.parent / EXECUTABLES,
                 )  # fmt: skip
             return self._language_model
 

@@ -154,9 +154,7 @@ class LanguageModel:
             DamagedError: weights are damaged.
         """
         rest, start, found = self._checked(ids), 0, []
-        params, read = self._engine.params()
-        if read:
-            self._journal.record(self._stored)
+        params = self._loaded()
         cache = self._engine.cache(len(rest))
         with self._journal.step():
             self._journal.record(self._resident)
@@ -217,9 +215,7 @@ class LanguageModel:
     ) -> Iterator[Step]:
         if count == 0:
             return
-        params, read = self._engine.params()
-        if read:
-            self._journal.record(self._stored)
+        params = self._loaded()
         cache = self._engine.cache(len(prompt) + 1)
         fed, start = prompt, 0
         for number in range(count):
@@ -247,6 +243,13 @@ class LanguageModel:
             if text.ended:
                 return
             fed = [token]
+
+    def _loaded(self) -> Params:
+        """The weights; the journal is told when they had to be read."""
+        params, read = self._engine.params()
+        if read:
+            self._journal.record(self._stored)
+        return params
 
     def _read(
         self, params: Params, tokens: list[int], start: int, cache: Cache, settings: Settings

@@ -70,26 +70,20 @@ class Deltas:
         """
         told_of = str(changed) if isinstance(changed, str | Path) else "changed"
         name = name or f"{safe(base)}-{safe(Path(told_of).expanduser().resolve().stem)}"
-        path = self._files.folder / f"{self._files.free(name, '')}.db"
-        if path.exists():
-            raise Error(f"the database {name} exists; choose another name with --name, or remove it first")
+        path = self._new(name)
         with ExitStack() as stack:
             told = stack.enter_context(self._told(progress))
             model = self._open(stack, base, "model")
             deltas = [self._open(stack, delta, "delta") for delta in over]
-            if not isinstance(changed, str | Path):
-                from genome.model.deltas.making import create
-
-                create(model, changed, path, deltas=deltas, progress=told)
-            elif (adapter := _adapter(Path(changed).expanduser())) is not None:
+            if isinstance(changed, str | Path) and (adapter := _adapter(Path(changed).expanduser())) is not None:
                 from genome.model.deltas.lora import create_from_lora
 
                 create_from_lora(model, adapter, path, deltas=deltas, progress=told)
-            else:
-                from genome.model.deltas.making import create
+                return path
+            from genome.model.deltas.making import create
 
-                other = stack.enter_context(self._model(changed, told))
-                create(model, other, path, deltas=deltas, progress=told)
+            other = stack.enter_context(self._model(changed, told)) if isinstance(changed, str | Path) else changed
+            create(model, other, path, deltas=deltas, progress=told)
         return path
 
     def apply(self, model: str, *deltas: str) -> list["Applied"]:
@@ -187,9 +181,7 @@ class Deltas:
         """
         from genome.model.deltas.making import merge
 
-        path = self._files.folder / f"{self._files.free(name, '')}.db"
-        if path.exists():
-            raise Error(f"the database {name} exists; choose another name, or remove it first")
+        path = self._new(name)
         if len(deltas) < 2:
             raise Error(f"merging wants two deltas or more, got {len(deltas)}")
         first = self._files.database(deltas[0])
@@ -197,6 +189,13 @@ class Deltas:
             told = stack.enter_context(self._told(progress))
             base = stack.enter_context(opened(self._base(first).path, "model"))
             merge(base, [self._open(stack, delta, "delta") for delta in deltas], path, progress=told)
+        return path
+
+    def _new(self, name: str) -> Path:
+        """The file of a delta that is to be made; no database may have the name."""
+        path = self._files.folder / f"{self._files.free(name, '')}.db"
+        if path.exists():
+            raise Error(f"the database {name} exists; choose another name, or remove it first")
         return path
 
     def _base(self, delta: Database) -> Database:

@@ -112,11 +112,10 @@ class Files:
         """
         if not self._has(name):
             return None
-        path = self.path(name)
         try:
-            return {**db.header(path), "name": name}
+            return {**self.database(name).meta, "name": name}
         except Error:
-            version = schema_version(path)
+            version = schema_version(self.path(name))
             if version is None or version > max(db.SCHEMA_VERSION.values()):
                 raise
             return None

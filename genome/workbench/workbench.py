@@ -234,7 +234,7 @@ class Workbench:
             facts = self._files.facts(GENOME)
             if facts is not None:
                 _same(facts, "source", _mixture(parts), _mixture(parts))
-            if facts is None or not _made_from(Database(GENOME, self.path(GENOME), facts), *parts):
+            if facts is None or not _made_from(self._files.database(GENOME), *parts):
                 self._build_genome(parts, told)
                 built.append(GENOME)
             return built

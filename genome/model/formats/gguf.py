@@ -7,7 +7,7 @@ used, so that a truncated or hostile file costs one line and no memory.
 import mmap
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -29,6 +29,7 @@ from genome.model.formats.gguf_form import (
     swapped,
     tensor_dtype,
 )
+from genome.model.formats.mapped import open_map, viewed
 
 _DEEPEST_ARRAY = 16
 _MOST_DIMENSIONS = 8
@@ -53,15 +54,9 @@ class GGUF:
     size_bytes: int
     _map: mmap.mmap
 
-    @contextmanager
-    def data(self, tensor: TensorInfo) -> Iterator[memoryview]:
+    def data(self, tensor: TensorInfo) -> AbstractContextManager[memoryview]:
         """A tensor's bytes, mapped; their memory goes back to the system at the end of the block."""
-        end = tensor.offset + tensor.size_bytes
-        with memoryview(self._map) as whole, whole[tensor.offset : end] as view:
-            yield view
-        if hasattr(self._map, "madvise") and end > tensor.offset:
-            begin = tensor.offset // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+        return viewed(self._map, tensor.offset, tensor.size_bytes)
 
     def padding(self) -> Iterator[tuple[int, int]]:
         """Begin and end of what belongs to nothing: between head, tensors, and the file's end; empty ones too."""
@@ -95,12 +90,8 @@ def reading(path: Path) -> Iterator[GGUF]:
         DamagedError: not a GGUF file, truncated, or with counts that cannot be.
         Error: it cannot be read, or has a version or tensor type that this program does not know.
     """
-    mapped = _mapped(path)
-    try:
+    with open_map(_mapped(path)) as mapped:
         yield _parse(path, mapped)
-    finally:
-        with suppress(BufferError):  # an error on its way holds views of the map, which ends with it
-            mapped.close()
 
 
 def unpacked(raw: bytes) -> Array:

@@ -9,12 +9,13 @@ import json
 import mmap
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from genome.errors import DamagedError, Error, NotFoundError, quoted
+from genome.model.formats.mapped import open_map, viewed
 
 MOST_HEADER_BYTES = 100_000_000
 """The format's own limit."""
@@ -81,15 +82,9 @@ class Safetensors:
     size_bytes: int
     _map: mmap.mmap
 
-    @contextmanager
-    def data(self, tensor: TensorInfo) -> Iterator[memoryview]:
+    def data(self, tensor: TensorInfo) -> AbstractContextManager[memoryview]:
         """A tensor's bytes, mapped; their memory goes back to the system at the end of the block."""
-        end = tensor.offset + tensor.size_bytes
-        with memoryview(self._map) as whole, whole[tensor.offset : end] as view:
-            yield view
-        if hasattr(self._map, "madvise") and tensor.size_bytes:
-            begin = tensor.offset // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+        return viewed(self._map, tensor.offset, tensor.size_bytes)
 
     def head(self) -> bytes:
         """The bytes before the tensors': the header's length and the header."""
@@ -134,12 +129,8 @@ def reading(path: Path) -> Iterator[Safetensors]:
             )
         if length > MOST_HEADER_BYTES:
             raise DamagedError(f"{path} has a header of {length} bytes; wanted at most {MOST_HEADER_BYTES}")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        try:
+        with open_map(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as mapped:
             yield _parse(path, mapped, LENGTH_BYTES + length)
-        finally:
-            with suppress(BufferError):  # an error on its way holds views of the map, which ends with it
-                mapped.close()
 
 
 def header(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:

@@ -77,10 +77,7 @@ class Engine:
         Returns:
             As `genome.model.kernel.forward.advance`; the experts that it used.
         """
-        if (places := _places(start + len(rows))) > cache.places:
-            cache = grown(cache, places)
-        x = np.zeros((length, self._shape.width), np.float32)
-        x[: len(rows)] = rows
+        x, cache = self._filled(rows, length, start, cache)
         if self._experts:
             return mixture.advance(self._shape, params, self._experts, x, start, len(rows) - 1, cache)
         given = (params, x, np.int32(start), np.int32(len(rows) - 1), cache)
@@ -98,12 +95,19 @@ class Engine:
         """
         if self._experts:
             raise Error("hidden states of a mixture of experts are not supported; wanted a dense model")
+        x, cache = self._filled(rows, length, start, cache)
+        given = (params, x, np.int32(start), cache)
+        return self._executable(compiled_states(every), length, cache.places, given)(*given)
+
+    def _filled(
+        self, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache
+    ) -> tuple[np.ndarray, Cache]:
+        """The rows filled up to a piece's length (length, d), and a cache that has room for them."""
         if (places := _places(start + len(rows))) > cache.places:
             cache = grown(cache, places)
         x = np.zeros((length, self._shape.width), np.float32)
         x[: len(rows)] = rows
-        given = (params, x, np.int32(start), cache)
-        return self._executable(compiled_states(every), length, cache.places, given)(*given)
+        return x, cache
 
     def prepare(self) -> None:
         """Compiles what the first tokens of a prompt and of an answer need, and keeps it.

@@ -5,7 +5,6 @@ a source cannot be fetched, the test fails: nothing is skipped.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,23 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "source" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.network)
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    session.config.stash[_STATUS] = int(exitstatus)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends with the status of pytest: native libraries have crashed once while Python took them down."""
-    if (status := config.stash.get(_STATUS, None)) is not None:
-        config.get_terminal_writer().flush()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-_STATUS = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")

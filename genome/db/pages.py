@@ -66,7 +66,7 @@ def layer() -> str:
 
 
 def _close_all() -> None:
-    """What is still open when Python ends: SQLite would ask the layer to close it when the layer is gone."""
+    """Closes what is open when Python ends: later, SQLite would ask the layer by names that apsw has given up."""
     for db in apsw.connections():
         db.close(True)
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import apsw
@@ -70,3 +72,17 @@ def test_a_program_without_them_can_read_and_its_changes_are_told(model: Path):
     plain.close()
     with pytest.raises(DamagedError, match=r"the page at byte \d+ is not what was written"):
         everything(model)
+
+
+def test_nothing_is_open_when_python_takes_itself_down(model: Path):
+    """A connection that outlives apsw's own names asks the layer for a method without one, and the process dies."""
+    code = (
+        "import atexit, sys, apsw\n"
+        "atexit.register(lambda: print(len(apsw.connections())))\n"  # registered first, so called last
+        "from genome.db.connect import connect\n"
+        "db = connect(sys.argv[1])\n"
+        "rows = db.execute('SELECT id FROM token'); next(rows)\n"
+        "print(len(apsw.connections()))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout.split(), ended.returncode, ended.stderr) == (["1", "0"], 0, "")

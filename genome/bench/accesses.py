@@ -6,7 +6,8 @@ from statistics import median
 from typing import Any
 
 from genome.bench.measure import run
-from genome.bench.rows import Place, Row
+from genome.bench.place import Place
+from genome.bench.rows import Row
 from genome.workbench import MODEL
 
 _TOKENS = 200

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -20,6 +21,13 @@ def tell(value: Any) -> None:
 def wait() -> Any:
     """What the parent sends next."""
     return json.loads(sys.stdin.readline())
+
+
+def answer(questions: Mapping[str, Callable[..., Any]]) -> None:
+    """Answers what the parent asks with `Child.ask`, a name and arguments each time, until it sends nothing."""
+    while (asked := wait()) is not None:
+        name, *arguments = asked
+        tell(questions[name](*arguments))
 
 
 def main() -> None:

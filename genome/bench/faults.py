@@ -7,8 +7,9 @@ from typing import Any
 from genome.bench import made, measure
 from genome.bench.kills import kills
 from genome.bench.malformed import malformed
+from genome.bench.place import Place
 from genome.bench.readers import readers
-from genome.bench.rows import Place, Row
+from genome.bench.rows import Row
 from genome.model import import_gguf
 
 SEED = 65

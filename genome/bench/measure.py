@@ -65,19 +65,35 @@ class Child:
         said = self.errors().splitlines() or ["nothing said"]
         raise Error(f"{self.call} ended with status {status}: {said[-1]:.400}")
 
+    def ask(self, question: str, *arguments: Any, timeout_s: float = 600) -> Any:
+        """What a child that is in `child.answer` answers.
+
+        Raises:
+            Error: it took longer, or ended without.
+        """
+        with self._within(timeout_s):
+            self.send([question, *arguments])
+            return self.line()["told"]
+
     def result(self, timeout_s: float = 600) -> dict[str, Any]:
         """The last line, with `value`; what comes before is dropped.
 
         Raises:
             Error: it took longer, or ended without.
         """
-        clock = Timer(timeout_s, self.process.kill)
-        clock.start()
-        try:
+        with self._within(timeout_s):
             while "value" not in (line := self.line()):
                 pass
             self.process.wait()
             return line
+
+    @contextmanager
+    def _within(self, timeout_s: float) -> Iterator[None]:
+        """Ends the child where the block takes longer."""
+        clock = Timer(timeout_s, self.process.kill)
+        clock.start()
+        try:
+            yield
         finally:
             clock.cancel()
 
@@ -123,6 +139,30 @@ def run(call: str, *arguments: Any, timeout_s: float = 600, environment: dict[st
         return Run(time.perf_counter() - started, told["peak_bytes"], told["value"])
 
 
+def first_line(program: str, *arguments: str, timeout_s: float = 60) -> Run:
+    """Runs a Python program in a process of its own, from its start to the first line that it prints.
+
+    Raises:
+        Error: it ended without one, or took longer; the text has the last line that it wrote to standard error.
+    """
+    command = [sys.executable, "-X", "utf8", "-c", program, *arguments]
+    with tempfile.TemporaryFile() as errors:
+        started = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8") as process:
+            clock = Timer(timeout_s, process.kill)
+            clock.start()
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            took = time.perf_counter() - started
+            process.communicate()
+            clock.cancel()
+        if line.endswith("\n"):
+            return Run(took, None, line.rstrip("\n"))
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace").splitlines() or ["nothing said"]
+        raise Error(f"a program ended with status {process.returncode}: {said[-1]:.400}")
+
+
 def interleaved(works: Sequence[Callable[[], Run] | None], times: int) -> list[list[Run]]:
     """Runs each work as often, in turns, so that what else the machine does meets all of them; None is left out."""
     found: list[list[Run]] = [[] for _ in works]
@@ -165,6 +205,20 @@ def forget_peak() -> None:
     """Lets the peak begin anew from what is resident now, where the system can."""
     with suppress(OSError):
         (_PROCESS / "clear_refs").write_text("5")
+
+
+@contextmanager
+def processors(count: int) -> Iterator[None]:
+    """In the block, new processes run on so many processors, where the system can: jax takes all that it may."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    all_of_them = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(all_of_them)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_of_them)
 
 
 def make_cold(file: Path) -> bool:

@@ -2,21 +2,13 @@
 
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from genome.bench.measure import Run, run
+from genome.bench.rows import Peer
 
-PEER = "reminis"
-
-
-def peer_version() -> str | None:
-    """Its version; None where it is not installed."""
-    try:
-        return version(PEER)
-    except PackageNotFoundError:
-        return None
+REMINIS = Peer("reminis")
 
 
 def peer(*arguments: str | Path) -> Run:
@@ -28,7 +20,7 @@ def command(arguments: list[str]) -> None:
     """In the child: its command line."""
     from reminis.cli import main  # type: ignore[reportMissingImports]
 
-    sys.argv = [PEER, *arguments]
+    sys.argv = [REMINIS.name, *arguments]
     main()
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from genome.bench import made, measure, peers
 from genome.bench.accesses import journaling
 from genome.bench.measure import Run
-from genome.bench.rows import Place, Row, median_s, tried
+from genome.bench.peers import REMINIS
+from genome.bench.place import Place, median_s, tried
+from genome.bench.rows import Row
 from genome.db.connect import opened
 from genome.model import import_gguf, queries
 from genome.model.formats.gguf import reading
@@ -38,19 +40,19 @@ def importing(place: Place) -> Iterator[Row]:
         target.unlink(missing_ok=True)
         return peers.peer("convert", "-q", place.gguf, "-o", target)
 
-    own, other = measure.interleaved([ours, theirs if place.peer else None], place.times)
+    own, other = measure.interleaved([ours, theirs if REMINIS.version else None], place.times)
     value, peer = measure.seconds(own), median_s(other)
-    yield place.beside("import of SmolLM2", "as fast as reminis", value, "s", peer, peer is None or value <= peer)
+    yield REMINIS.beside("import of SmolLM2", "as fast as reminis", value, "s", peer, peer is None or value <= peer)
     memory, theirs_memory = measure.peak(own), measure.peak(other)
     goal = "under half of reminis' 241 MB"
     met = memory is not None and memory < 241 * _MB / 2
-    yield place.beside("import of SmolLM2: peak memory", goal, memory, "B", theirs_memory, met)
+    yield REMINIS.beside("import of SmolLM2: peak memory", goal, memory, "B", theirs_memory, met)
 
 
 def exporting(place: Place) -> Iterator[Row]:
     """The database becomes the same GGUF file again."""
     out, back, database = place.folder / "out.gguf", place.folder / "peer.gguf", place.folder / "peer.db"
-    if place.peer and not database.exists():
+    if REMINIS.version and not database.exists():
         peers.peer("convert", "-q", place.gguf, "-o", database)
 
     def theirs() -> Run:
@@ -58,13 +60,14 @@ def exporting(place: Place) -> Iterator[Row]:
         return peers.peer("export", "-q", database, "-o", back)
 
     own, other = measure.interleaved(
-        [lambda: place.work("export", place.home.folder, MODEL, out), theirs if place.peer else None], place.times
+        [lambda: place.work("export", place.home.folder, MODEL, out), theirs if REMINIS.version else None],
+        place.times,
     )
     value, peer = measure.seconds(own), median_s(other)
     same = out.read_bytes() == place.gguf.read_bytes()
     note = "" if same else "the file differs from the one that was imported"
     met = same and (peer is None or value <= peer)
-    yield place.beside("export of SmolLM2", "as fast as reminis, byte for byte", value, "s", peer, met, note)
+    yield REMINIS.beside("export of SmolLM2", "as fast as reminis, byte for byte", value, "s", peer, met, note)
 
 
 def tokens(place: Place) -> Iterator[Row]:
@@ -74,7 +77,7 @@ def tokens(place: Place) -> Iterator[Row]:
     import_gguf(made.model(place.folder / "big.gguf", _BIG_TOKENS, layers=0), big)
     asked = [(place.model, " mother", 49_000), (big, made.words(_BIG_TOKENS // 2)[-1], _BIG_TOKENS // 2)]
     peer = None
-    if place.peer:
+    if REMINIS.version:
         database = place.folder / "peer.db"
         if not database.exists():
             peers.peer("convert", "-q", place.gguf, "-o", database)
@@ -86,12 +89,12 @@ def tokens(place: Place) -> Iterator[Row]:
             found.append(place.work("token", database, warm, by, wanted, 5 * place.times).value)
         for size, one in zip(("49k", "256k"), found, strict=True):
             theirs = peer if size == "49k" else None
-            yield from _token(place, f"one token by {by}, {size} tokens", one, theirs)
+            yield from _token(f"one token by {by}, {size} tokens", one, theirs)
         ratio = found[1]["seconds"] / found[0]["seconds"]
         yield Row(f"one token by {by}, 256k / 49k tokens", "within 1.5 x", ratio, "s/s", 1 / 1.5 <= ratio <= 1.5)
 
 
-def _token(place: Place, what: str, one: dict[str, Any], theirs: dict[str, Any] | None) -> Iterator[Row]:
+def _token(what: str, one: dict[str, Any], theirs: dict[str, Any] | None) -> Iterator[Row]:
     right = len(one["found"]) == 1
     note = "" if right else f"found {one['found']}"
     took, more = one["seconds"], one["more_bytes"]
@@ -101,7 +104,7 @@ def _token(place: Place, what: str, one: dict[str, Any], theirs: dict[str, Any] 
         if theirs is None:
             yield Row(what + more_words, goal, value, unit, met and right, note=note)
         else:
-            yield place.beside(what + more_words, goal, value, unit, theirs[fact], met and right, note)
+            yield REMINIS.beside(what + more_words, goal, value, unit, theirs[fact], met and right, note)
 
 
 def embedding(place: Place) -> Iterator[Row]:
@@ -117,13 +120,13 @@ def one_row(place: Place) -> Iterator[Row]:
     shutil.copyfile(place.model, model)
     (place.folder / "deltas").mkdir()
     told = place.work("one_row", model, place.folder / "deltas", 3 * place.times).value
-    peer = _one_row_peer(place) if place.peer else {}
+    peer = _one_row_peer(place) if REMINIS.version else {}
     size = told["delta_bytes"]
-    yield place.beside(
+    yield REMINIS.beside(
         "one row changed: delta file", "under 16 KB", size, "B", peer.get("delta_bytes"), size < 16_384
     )
     both = told["create_s"] + told["overlay_s"]
-    yield place.beside(
+    yield REMINIS.beside(
         "one row changed: create + overlay", "under 20 ms", both, "s", peer.get("create_s"), both < 20 * _MS
     )
     for name, what in (("apply_s", "apply in place"), ("undo_s", "undo")):
@@ -132,7 +135,7 @@ def one_row(place: Place) -> Iterator[Row]:
         if theirs is None:
             yield Row(f"one row changed: {what}", "under 20 ms", told[name], "s", met)
         else:
-            yield place.beside(f"one row changed: {what}", "under 20 ms", told[name], "s", theirs, met)
+            yield REMINIS.beside(f"one row changed: {what}", "under 20 ms", told[name], "s", theirs, met)
     note = f"of {told['page_count']}; {told['pages_after']} differ after undo, whose rows are the base's"
     goal = "the base file's other bytes untouched"
     yield Row(
@@ -167,13 +170,13 @@ def lora(place: Place) -> Iterator[Row]:
         runs.append(measure.run("genome.bench.works:lora", *arguments, environment=environment))
     ratio = runs[0].value["delta_bytes"] / size
     peer, note = None, ""
-    if place.peer:
+    if REMINIS.version:
         pack, base = place.folder / "lora.pack.db", place.folder / "peer.db"
         run, note = tried(lambda: peers.peer("lora", "-q", folder, base, "-o", pack))
         peer = pack.stat().st_size / size if run else None
         note = f"reminis: {note:.200}" if note else ""
     goal = "at most 1.05 x the adapter"
-    yield place.beside("LoRA of rank 8 as delta", goal, ratio, "B/B", peer, ratio <= 1.05, note)
+    yield REMINIS.beside("LoRA of rank 8 as delta", goal, ratio, "B/B", peer, ratio <= 1.05, note)
     results = {run.value["sha256"] for run in runs}
     goal = f"bit-identical under {', '.join(_CORES)}"
     yield Row("LoRA: different results under three BLAS kernels", goal, len(results), "results", len(results) == 1)

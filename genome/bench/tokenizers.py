@@ -12,7 +12,8 @@ from statistics import median
 from typing import Any
 
 from genome.bench import made, measure
-from genome.bench.rows import Place, Row
+from genome.bench.place import Place
+from genome.bench.rows import Row
 from genome.db.connect import connect, opened
 from genome.model import import_gguf, queries
 from genome.model.formats.tokenizer_json import tokenizer_of

@@ -1,11 +1,15 @@
-"""The commands that measure: `genome bench similarity`, `genome bench data`."""
+"""The commands that measure: `genome bench similarity`, `genome bench data`, `genome bench inference`."""
 
 import argparse
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genome import sources
 from genome.cli.shared import Add, add_json, bars, count, print_json, print_table, workbench
+
+if TYPE_CHECKING:
+    from genome.bench.area import Area
 
 _SETS = {"simlex999": "simlex999.txt", "wordsim353": "wordsim353.tsv"}
 
@@ -14,19 +18,22 @@ def add_commands(add: Add) -> None:
     """Adds it to the parser."""
     bench = add(
         "bench",
-        "measure how well compositions agree with people, or what the data layer does",
+        "measure how well compositions agree with people, what the data layer does, how models compute",
         "genome bench similarity --draws 5 --json",
     )
     bench.add_argument(
         "area", metavar="AREA", choices=sorted(_AREAS),
-        help="similarity: SimLex-999 and WordSim-353; data: speed, memory, kills, damage, and reminis beside it",
+        help="similarity: SimLex-999 and WordSim-353; data: speed, memory, kills, damage, beside reminis; "
+        "inference: tokens, starts, memory, exactness, beside llama.cpp",
     )  # fmt: skip
     bench.add_argument("--pairs", metavar="FILE", action="append", default=[],
                        help="similarity: lines of word, word, score; may be given several times")  # fmt: skip
     bench.add_argument(
         "--draws", metavar="N", type=count, default=20, help="similarity: random anchor sets as control, else 20"
     )
-    bench.add_argument("--quick", action="store_true", help="data: a tenth of the kills, files, seconds")
+    bench.add_argument("--only", metavar="PART", action="append", default=[],
+                       help="data, inference: some parts (decode,prefill); a wrong name lists all")  # fmt: skip
+    bench.add_argument("--quick", action="store_true", help="data, inference: a tenth of the counts")
     add_json(bench)
     bench.set_defaults(run=lambda arguments: _AREAS[arguments.area](arguments))
 
@@ -51,11 +58,11 @@ def _similarity(arguments: argparse.Namespace) -> None:
     print_table(("pairs", "primitives", "random anchors", "sd", "draws"), rows)
 
 
-def _data(arguments: argparse.Namespace) -> None:
-    from genome.bench.data import measured
-
+def _rows(arguments: argparse.Namespace) -> None:
+    area: Area = import_module(f"genome.bench.{arguments.area}").AREA
+    only = [name for told in arguments.only for name in told.split(",")]
     with bars() as progress:
-        told = measured(workbench(arguments), quick=arguments.quick, progress=progress)
+        told = area.measured(workbench(arguments), only=only, quick=arguments.quick, progress=progress)
     if arguments.json:
         print_json(told)
         return
@@ -72,4 +79,4 @@ def _shown(value: object) -> object:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-_AREAS = {"similarity": _similarity, "data": _data}
+_AREAS = {"similarity": _similarity, "data": _rows, "inference": _rows}

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from genome.model.formats.exported import Exported
     from genome.model.formats.exporter import export_gguf
     from genome.model.formats.importer import import_gguf
-    from genome.model.generate import Alternative, LanguageModel, Step
+    from genome.model.generate import LanguageModel
     from genome.model.options import Options
+    from genome.model.steps import Alternative, Step
     from genome.model.tokenizer import Tokenizer
     from genome.model.weights import embedding_rows
 
@@ -23,7 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "LanguageModel": "generate", "Step": "generate", "Alternative": "generate", "Options": "options",
+    "LanguageModel": "generate", "Step": "steps", "Alternative": "steps", "Options": "options",
     "Tokenizer": "tokenizer", "embedding_rows": "weights",
     "Exported": "formats.exported", "export_model": "formats.dispatch", "import_model": "formats.dispatch",
     "source_sha256": "formats.dispatch", "export_gguf": "formats.exporter", "import_gguf": "formats.importer",

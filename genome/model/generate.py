@@ -1,6 +1,5 @@
 """Text from a model in a database, token by token."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -9,56 +8,24 @@ from typing import Unpack
 
 import apsw
 import numpy as np
-from jax import Array
 
 from genome.db.journal import Access, Journal
 from genome.errors import Error
 from genome.ids import GenomeID
 from genome.model import queries
+from genome.model.grammar import Grammars
 from genome.model.kernel.architectures import shape_of
 from genome.model.kernel.cache import Cache
 from genome.model.kernel.engine import Engine, pieces
 from genome.model.kernel.executables import Executables
 from genome.model.kernel.layers import Params
+from genome.model.kernel.mixture import Touched
 from genome.model.kernel.shape import expert_shapes
 from genome.model.options import Options, Settings
-from genome.model.sampling import Sampler, log_probabilities, most_probable
+from genome.model.prefixes import Prefixes
+from genome.model.steps import Answer, Step
 from genome.model.tokenizer import Tokenizer, token_numbers
 from genome.model.weights import EmbeddingRows, Weights
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """A token that could have come.
-
-    Attributes:
-        token: its number.
-        text: its characters, special tokens shown.
-        logprob: natural logarithm of the probability that the model gave it, before temperature and cuts.
-    """
-
-    token: int
-    text: str
-    logprob: float
-
-
-@dataclass(frozen=True)
-class Step:
-    """One generated token.
-
-    Attributes:
-        token: its number.
-        text: the characters that this step completes; often none, inside a character or a possible stop string.
-        id: its genome ID, if the activity has a genome of this vocabulary.
-        logprob: natural logarithm of the probability that the model gave it, before temperature and cuts.
-        alternatives: the most probable tokens, as many as were asked for, whether or not the chosen one is there.
-    """
-
-    token: int
-    text: str
-    id: GenomeID | None
-    logprob: float
-    alternatives: tuple[Alternative, ...] = ()
 
 
 class LanguageModel:
@@ -104,6 +71,8 @@ class LanguageModel:
         self._stored = tuple(Access(name, t.name, 0, t.row_count, t.size_bytes, "disk") for t in used)
         self._resident = tuple(access._replace(source="memory") for access in self._stored)
         self._engine = Engine(self._weights, self._shape, Executables(executables))
+        self._grammars = Grammars(db, name, self.tokenizer, self._shape.tokens)
+        self._prefixes = Prefixes()
 
     def noted_by(self, journal: Journal, identify: Callable[[int], GenomeID | None]) -> "LanguageModel":
         """The same model for another activity: a journal of its own, the weights in memory once for both."""
@@ -117,11 +86,15 @@ class LanguageModel:
         self._engine.prepare()
 
     def close(self) -> None:
-        """Gives the weights' memory back; the next `generate` would read them again."""
+        """Gives the memory of weights and of what was read back; the next `generate` would read them again."""
         self._engine.close()
+        self._grammars.clear()
+        self._prefixes.clear()
 
     def generate(self, ids: Sequence[int], **options: Unpack[Options]) -> Iterator[Step]:
         """Continues a sequence of tokens, until an end token (then the last step), a stop string, a full context.
+
+        What an earlier call has read of the same beginning is not read again.
 
         Args:
             ids: the prompt's tokens, at least one.
@@ -129,13 +102,13 @@ class LanguageModel:
 
         Raises:
             Error: at once and in one line: an empty or too long prompt, an unknown token, what is no number
-                of a token (a text, a fraction), a number out of range.
+                of a token (a text, a fraction), an unknown option, a value of the wrong type or out of range, a
+                grammar that cannot be used.
             DamagedError: weights are damaged.
         """
-        settings, prompt = Settings(**options), self._checked(ids)
-        sampler = Sampler(settings, prompt, self._shape.tokens)
-        text = _Text(self.tokenizer, settings.stops, frozenset() if settings.past_end else self.tokenizer.ends)
-        return self._steps(prompt, min(settings.max_tokens, self.context - len(prompt)), settings, sampler, text)
+        settings, prompt = Settings.of(options), self._checked(ids)
+        answer = self._answer(settings, prompt)
+        return self._steps(prompt, settings, answer)
 
     def hidden(self, ids: Sequence[int], *, every: bool = True) -> np.ndarray:
         """The hidden states of a sequence of tokens, each looking back at those before it.
@@ -210,39 +183,33 @@ class LanguageModel:
             )
         return prompt
 
-    def _steps(
-        self, prompt: list[int], count: int, settings: Settings, sampler: Sampler, text: "_Text"
-    ) -> Iterator[Step]:
-        if count == 0:
+    def _answer(self, settings: Settings, prompt: list[int]) -> Answer:
+        most = min(settings.max_tokens, self.context - len(prompt))
+        grammar = self._grammars.constraint(settings, self._journal)
+        return Answer(
+            self._name, self.tokenizer, self._identify, settings, prompt, self._shape.tokens, most, grammar
+        )
+
+    def _steps(self, prompt: list[int], settings: Settings, answer: Answer) -> Iterator[Step]:
+        if settings.max_tokens == 0:
             return
         params = self._loaded()
-        cache = self._engine.cache(len(prompt) + 1)
-        fed, start = prompt, 0
-        for number in range(count):
-            with self._journal.step():
-                self._journal.record(self._resident)
-                told = self._read(params, fed, start, cache, settings)
-                if told is None:
-                    return
-                logits, best, logprob, cache = told
-                start += len(fed)
-                token, chance = int(best), float(logprob)
-                if not math.isfinite(chance):
-                    raise Error(
-                        f"{self._name} gave no finite scores after {start} tokens; `genome verify` looks for damage"
-                    )
-                if not sampler.greedy:
-                    scores = np.asarray(logits)
-                    token = sampler.next(scores)
-                    chance = float(log_probabilities(scores)[token])
-                sampler.told(token)
-                others = self._alternatives(logits, settings.alternatives)
-                shown = text.feed(token, last=number == count - 1)
-                step = Step(token, shown, self._identify(token), chance, others)
-            yield step
-            if text.ended:
-                return
-            fed = [token]
+        taken = self._prefixes.take(prompt) if settings.reuse else None
+        cache, read = taken or (self._engine.cache(len(prompt) + 1), 0)
+        sequence, fed = _Sequence(prompt[:read], cache), prompt[read:]
+        try:
+            while answer.ended is None:
+                with self._journal.step():
+                    self._journal.record(self._resident)
+                    told = self._read(params, fed, sequence, settings)
+                    if told is None:
+                        return
+                    step = answer.step(*told)
+                yield step
+                fed = [step.token]
+        finally:
+            if settings.reuse and sequence.cache is not None:
+                self._prefixes.keep(sequence.tokens, sequence.cache)
 
     def _loaded(self) -> Params:
         """The weights; the journal is told when they had to be read."""
@@ -251,35 +218,32 @@ class LanguageModel:
             self._journal.record(self._stored)
         return params
 
-    def _read(
-        self, params: Params, tokens: list[int], start: int, cache: Cache, settings: Settings
-    ) -> tuple[Array, Array, Array, Cache] | None:
-        """Feeds tokens in pieces; what `Engine.step` says after the last one, or None where somebody cancels."""
-        told = None
-        for piece, length in pieces(tokens):
+    def _read(self, params: Params, tokens: list[int], sequence: "_Sequence", settings: Settings) -> list | None:
+        """Feeds tokens in pieces: what `Answer.step` takes, behind the last one; None where somebody cancels."""
+        told: list | None = None
+        cut = list(pieces(tokens))
+        for number, (piece, length) in enumerate(cut, start=1):
             if settings.cancelled:
                 return None
-            told, touched = self._engine.step(params, self._embedded(piece), length, start, cache)
-            self._journal.record(
-                [
-                    Access(self._name, t.name, first, rows, rows * t.row_bytes, "disk" if read else "memory")
-                    for t, first, rows, read in touched
-                ]
-            )
-            cache = told[-1]
-            start += len(piece)
+            start, rows = len(sequence.tokens), self._embedded(piece)
+            cache, sequence.cache = sequence.cache, None  # what follows uses it up
+            assert cache is not None
+            if settings.hidden and number == len(cut):
+                states, sequence.cache = self._engine.states(params, rows, length, start, cache, every=True)
+                last = states[:, len(piece) - 1]
+                told = [*self._engine.told(params, last[-1:]), np.asarray(last)]
+            else:
+                (*told, sequence.cache), touched = self._engine.step(params, rows, length, start, cache)
+                self._journal.record(self._experts(touched))
+            sequence.tokens += piece
         return told
 
-    def _alternatives(self, logits: Array, count: int) -> tuple[Alternative, ...]:
-        """So many of the most probable tokens."""
-        if count == 0:
-            return ()
-        scores = np.asarray(logits)
-        chances = log_probabilities(scores)
-        return tuple(
-            Alternative(token, self.tokenizer.decode([token]), float(chances[token]))
-            for token in most_probable(scores, count)
-        )
+    def _experts(self, touched: Iterable[Touched]) -> list[Access]:
+        """What the journal is told of experts."""
+        return [
+            Access(self._name, t.name, first, rows, rows * t.row_bytes, "disk" if read else "memory")
+            for t, first, rows, read in touched
+        ]
 
     def _embedded(self, tokens: list[int]) -> list[np.ndarray]:
         found = [self._rows.row(token) for token in tokens]
@@ -294,28 +258,9 @@ class LanguageModel:
         return [row for row, _ in found]
 
 
-class _Text:
-    """The characters of a stream of tokens until its end; holds back what may become a stop string."""
+@dataclass
+class _Sequence:
+    """Tokens that the model has read, and the cache that holds them; None where a step has used it up."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str], ends: frozenset[int]) -> None:
-        self._stream = tokenizer.streamer(special=False)
-        self._stops, self._ends = stops, ends
-        self._held = ""
-        self.ended = False
-
-    def feed(self, token: int, *, last: bool) -> str:
-        """What can be shown after this token; all of it, when it is the last one."""
-        self.ended = last = last or token in self._ends
-        self._held += self._stream.feed(token) + (self._stream.finish() if last else "")
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
-            self.ended = True
-            return self._held[: min(found)]
-        keep = 0 if last else max((_overlap(self._held, stop) for stop in self._stops), default=0)
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return shown
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of a text begin a stop string."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
+    tokens: list[int]
+    cache: Cache | None

@@ -124,6 +124,11 @@ def all_tokens(db: apsw.Connection) -> Iterator[TokenRow]:
     return (_token(row) for row in db.execute(_TOKEN + "ORDER BY id"))
 
 
+def token_texts(db: apsw.Connection) -> Iterator[tuple[int, bytes, int]]:
+    """Number, bytes in text and type of every token."""
+    return iter(db.execute("SELECT id, bytes, type FROM token ORDER BY id"))
+
+
 def row_count(db: apsw.Connection, table: Literal["token", "merge"]) -> int:
     """How many rows a table has."""
     return next(number for (number,) in db.execute(f"SELECT count(*) FROM {table}"))

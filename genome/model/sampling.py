@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from genome.errors import Error
+from genome.model.grammar import Constraint
 from genome.model.options import Settings
 
 
@@ -16,6 +17,7 @@ class Sampler:
         settings: how.
         prompt: the tokens before the answer; penalties count them too.
         tokens: how many tokens the model knows.
+        constraint: a grammar that the answer keeps to.
 
     Raises:
         Error: a bias for a token that is not there.
@@ -24,13 +26,16 @@ class Sampler:
         greedy: always the most probable token, so that nobody has to look at the other scores.
     """
 
-    def __init__(self, settings: Settings, prompt: Sequence[int], tokens: int) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, prompt: Sequence[int], tokens: int, constraint: Constraint | None = None
+    ) -> None:
+        self._settings, self._constraint = settings, constraint
         self._told = list(prompt)
         self._random = np.random.default_rng(settings.seed)
         if wrong := [token for token in settings.logit_bias if not 0 <= token < tokens]:
             raise Error(f"there is no token {wrong[0]} to bias; the model has tokens 0 to {tokens - 1}")
-        self.greedy = settings.temperature == 0 and not settings.penalises and not settings.logit_bias
+        changes = settings.penalises or settings.logit_bias or constraint
+        self.greedy = settings.temperature == 0 and not changes
 
     def next(self, logits: np.ndarray) -> int:
         """The next token by its scores (V,), which are left as they are.
@@ -44,8 +49,10 @@ class Sampler:
             window = len(self._told) if own.penalty_window is None else own.penalty_window
             recent = self._told[max(0, len(self._told) - window) :]
             scores = penalised(scores, recent, own.repetition_penalty, own.presence_penalty, own.frequency_penalty)
+        if self._constraint:
+            scores = np.where(self._constraint.allowed(), scores, -np.inf)
         if not math.isfinite(scores.max()):
-            raise Error("no token may come next; allow more of them in logit_bias")
+            raise Error("no token may come next; allow more of them in logit_bias, or in the grammar")
         if own.temperature == 0:
             return int(scores.argmax())
         return choose(*probabilities(scores, own.temperature, own.top_k, own.top_p, own.min_p), self._random)
@@ -53,6 +60,8 @@ class Sampler:
     def told(self, token: int) -> None:
         """Takes note of the token that came."""
         self._told.append(token)
+        if self._constraint:
+            self._constraint.told(token)
 
 
 def biased(logits: np.ndarray, bias: Mapping[int, float]) -> np.ndarray:

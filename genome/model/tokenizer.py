@@ -45,7 +45,7 @@ def token_numbers(ids: Iterable[SupportsIndex]) -> list[int]:
     Raises:
         Error: a text, bytes, or something in it that is no integer.
     """
-    if isinstance(ids, str | bytes | bytearray):
+    if isinstance(ids, str | bytes | bytearray) or not isinstance(ids, Iterable):
         raise Error(f"wanted token numbers, got {type(ids).__name__}; `encode` gives the numbers of a text")
     return [_token_number(number) for number in ids]
 

@@ -11,7 +11,7 @@ from genome.errors import Error
 from genome.model.kernel import mixture
 from genome.model.kernel.cache import Cache, empty_cache, grown
 from genome.model.kernel.executables import Call, Executables
-from genome.model.kernel.forward import compiled, compiled_states
+from genome.model.kernel.forward import compiled, compiled_states, compiled_told
 from genome.model.kernel.layers import Params
 from genome.model.kernel.loading import load
 from genome.model.kernel.mixture import Experts, Touched
@@ -99,11 +99,15 @@ class Engine:
         given = (params, x, np.int32(start), cache)
         return self._executable(compiled_states(every), length, cache.places, given)(*given)
 
+    def told(self, params: Params, hidden: Array) -> tuple[Array, Array, Array]:
+        """Scores (V,) from a last hidden state (1, d), the most probable token, its log probability."""
+        return self._executable(compiled_told(), 1, 0, (params, hidden))(params, hidden)
+
     def _filled(
         self, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache
     ) -> tuple[np.ndarray, Cache]:
         """The rows filled up to a piece's length (length, d), and a cache that has room for them."""
-        if (places := _places(start + len(rows))) > cache.places:
+        if (places := _places(start + length)) > cache.places:
             cache = grown(cache, places)
         x = np.zeros((length, self._shape.width), np.float32)
         x[: len(rows)] = rows

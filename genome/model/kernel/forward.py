@@ -56,6 +56,12 @@ def compiled_states(every: bool) -> Callable[..., tuple[Array, Cache]]:
     return jax.jit(states if every else forward, static_argnames="shape", donate_argnames="cache")
 
 
+@once
+def compiled_told() -> Callable[..., tuple[Array, Array, Array]]:
+    """`told`, compiled once for each shape of its arguments."""
+    return jax.jit(told, static_argnames="shape")
+
+
 def _advance(
     shape: Shape, params: Params, x: Array, start: Array, last: Array, cache: Cache
 ) -> tuple[Array, Array, Array, Cache]:

@@ -1,15 +1,20 @@
 """Where the small tables and the notebooks that travel with the package are."""
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-_PACKAGE = Path(__file__).parent
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PACKAGE = os.path.dirname(__file__)
 
 
-def folder(name: str) -> Path:
+def folder(name: str) -> "Path":
     """The folder `data` or `notebooks`: inside an installed package, or beside it in a checkout."""
-    inside = _PACKAGE / name
-    return inside if inside.is_dir() else _PACKAGE.parent / name
+    from pathlib import Path  # 5 ms that `import genome` does not wait for
+
+    return Path(_folder(name))
 
 
 def table(name: str) -> Iterator[dict[str, str]]:
@@ -20,7 +25,7 @@ def table(name: str) -> Iterator[dict[str, str]]:
         'I'
     """
     header: list[str] | None = None
-    with (folder("data") / name).open(encoding="utf-8") as lines:
+    with open(os.path.join(_folder("data"), name), encoding="utf-8") as lines:
         for line in lines:
             if line.startswith("#") or not line.strip():
                 continue
@@ -29,3 +34,8 @@ def table(name: str) -> Iterator[dict[str, str]]:
                 header = cells
             else:
                 yield dict(zip(header, cells, strict=True))
+
+
+def _folder(name: str) -> str:
+    inside = os.path.join(_PACKAGE, name)
+    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(_PACKAGE), name)

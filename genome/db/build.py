@@ -80,7 +80,7 @@ def _begin(path: Path, kind: str, page_bytes: int) -> tuple[Path, apsw.Connectio
 
 def _create(growing: Path, kind: str, page_bytes: int) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-    db = apsw.Connection(f"{uri(growing.absolute())}?{parameters(page_bytes=page_bytes)}", flags)
+    db = apsw.Connection(f"{uri(growing.absolute().as_posix())}?{parameters(page_bytes=page_bytes)}", flags)
     try:
         db.reserve_bytes("main", CHECKSUM_BYTES)
         prepare(db)

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apsw
 
 from genome.errors import DamagedError, Error
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @contextmanager
-def sqlite_errors(path: Path | str) -> Iterator[None]:
+def sqlite_errors(path: "Path | str") -> Iterator[None]:
     """Turns what SQLite says about one file into one clear line; misuse by this program passes through."""
     try:
         yield

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apsw
 
@@ -13,6 +13,9 @@ from genome.db.files import DatabaseFile, Mark
 from genome.db.kinds import KINDS, SCHEMA_VERSION
 from genome.db.layout import absent, layout, said, strangers
 from genome.errors import DamagedError, Error
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CACHE_KIB = 1024
 """Of pages, for each connection: what the system's own cache holds costs 4 microseconds a page."""
@@ -24,7 +27,7 @@ _FACTS, _FACT_BYTES, _SQL_BYTES, _STEPS = 256, 1 << 20, 1 << 16, 20_000
 """What opening takes from a file: rows of `meta`, bytes of each, bytes of one SQL, steps for one statement."""
 
 
-def connect(path: Path | str, kind: str | None = None, *, checked: bool = True) -> apsw.Connection:
+def connect(path: "Path | str", kind: str | None = None, *, checked: bool = True) -> apsw.Connection:
     """Opens a reference database for reading; nothing in the file is run.
 
     Each statement reads one whole state, also while another process writes; several statements do so within
@@ -41,7 +44,6 @@ def connect(path: Path | str, kind: str | None = None, *, checked: bool = True) 
         DamagedError: not a database of this program, truncated, damaged, or without its tables.
         Error: of another kind or of another schema version, not readable, or being written for very long.
     """
-    path = Path(path)
     with sqlite_errors(path):
         db = _open(path, kind, checked=checked)
         try:
@@ -54,7 +56,7 @@ def connect(path: Path | str, kind: str | None = None, *, checked: bool = True) 
 
 
 @contextmanager
-def writing(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connection]:
+def writing(path: "Path | str", kind: str | None = None) -> Iterator[apsw.Connection]:
     """One change of a database in place: all that the block writes is there at its end, or nothing of it.
 
     Readers go on with the state before, and wait for a moment at the end. Killed anywhere, the process leaves a
@@ -71,7 +73,6 @@ def writing(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connecti
         Error: as `connect`; or the file or its folder cannot be written, another process is writing, or readers
             do not let go; then nothing has changed.
     """
-    path = Path(path)
     with sqlite_errors(path):
         db = _begin(path, kind)
         try:
@@ -85,7 +86,7 @@ def writing(path: Path | str, kind: str | None = None) -> Iterator[apsw.Connecti
 
 
 @contextmanager
-def taking_the_place(path: Path) -> Iterator[None]:
+def taking_the_place(path: "Path") -> Iterator[None]:
     """Excludes writers while another file takes a database's name, and leaves no journal for that file to inherit.
 
     SQLite pairs journals with databases by name: the old one's would be rolled back into the new one.
@@ -111,7 +112,7 @@ def taking_the_place(path: Path) -> Iterator[None]:
             old.close(True)
 
 
-def _open(path: Path, kind: str | None, *, write: bool = False, checked: bool = True) -> Connection:
+def _open(path: "Path | str", kind: str | None, *, write: bool = False, checked: bool = True) -> Connection:
     """The file's connection, when its first bytes are a database's of this program; no lock is taken."""
     wanted = f"{kind or 'reference'} database"
     if kind is not None and kind not in KINDS:
@@ -138,7 +139,7 @@ def _open(path: Path, kind: str | None, *, write: bool = False, checked: bool = 
         db.close(True)
 
 
-def _begin(path: Path, kind: str | None) -> Connection:
+def _begin(path: "Path | str", kind: str | None) -> Connection:
     """A connection in a transaction that excludes other writers, on the file that has the name."""
     while True:
         db = _open(path, kind, write=True)
@@ -172,7 +173,7 @@ def _excludes(db: Connection) -> bool:
 
 
 @contextmanager
-def opened(path: Path | str, kind: str | None = None, *, checked: bool = True) -> Iterator[apsw.Connection]:
+def opened(path: "Path | str", kind: str | None = None, *, checked: bool = True) -> Iterator[apsw.Connection]:
     """`connect`, closed at the end of the block; SQLite's own complaints become one clear line."""
     with sqlite_errors(path):
         db = connect(path, kind, checked=checked)
@@ -182,7 +183,7 @@ def opened(path: Path | str, kind: str | None = None, *, checked: bool = True) -
             db.close(True)
 
 
-def attach(db: apsw.Connection, name: str, path: Path | str, kind: str | None = None) -> None:
+def attach(db: apsw.Connection, name: str, path: "Path | str", kind: str | None = None) -> None:
     """Attaches a reference database for reading to a connection that takes URIs, after the checks of `connect`.
 
     Args:
@@ -197,7 +198,7 @@ def attach(db: apsw.Connection, name: str, path: Path | str, kind: str | None = 
             db.execute(f"ATTACH ? AS {name}", (checked.file.address(),))
 
 
-def header(path: Path | str) -> dict[str, str]:
+def header(path: "Path | str") -> dict[str, str]:
     """The `meta` table of a database, after the checks of `connect`."""
     with opened(path) as db:
         return meta(db)
@@ -208,12 +209,12 @@ def meta(db: apsw.Connection) -> dict[str, str]:
     return dict(db.execute("SELECT key, value FROM meta ORDER BY key LIMIT ?", (_FACTS,)))
 
 
-def is_database(path: Path) -> bool:
+def is_database(path: "Path | str") -> bool:
     """Whether a file carries this program's mark; says nothing about its health."""
     return schema_version(path) is not None
 
 
-def schema_version(path: Path) -> int | None:
+def schema_version(path: "Path | str") -> int | None:
     """The schema version that a file of this program states; None of any other file."""
     try:
         db = Connection(DatabaseFile.find(path, "reference database"))

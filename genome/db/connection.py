@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.util import find_spec
 from threading import Condition, RLock, get_ident
 from typing import Any, Self
 
@@ -266,6 +265,8 @@ def load_vectors(db: apsw.Connection) -> None:
 @cache
 def _sqlite_vec() -> str:
     """The library beside the package, whose import would bring NumPy (0.15 s) for one path."""
+    from importlib.util import find_spec
+
     spec = find_spec("sqlite_vec")
     if spec is None or spec.origin is None:
         raise Error("the package sqlite-vec is missing; `pip install sqlite-vec`")

@@ -1,7 +1,7 @@
 """The kinds of reference database and the version of each one's schema."""
 
+import os
 import re
-from pathlib import Path
 
 APPLICATION_ID = 0x474E4F4D
 """`GNOM`, at offset 68 of every database file."""
@@ -14,13 +14,17 @@ KINDS = tuple(SCHEMA_VERSION)
 FINGERPRINTS = {"model": {"vocabulary": "SELECT id, bytes, type FROM token ORDER BY id"}}
 """Facts of a kind's `meta` that the build adds: the SHA-256 of what a query gives, where it gives anything."""
 
-_SCHEMA = Path(__file__).parent / "schema"
+_SCHEMA = os.path.join(os.path.dirname(__file__), "schema")
 _INDEX = re.compile(r"^CREATE (?:UNIQUE )?INDEX [^;]+;\n", re.M)
 
 
 def schema(kind: str) -> str:
     """The SQL that makes an empty database of a kind: `tables` and `indexes`."""
-    return "\n".join((_SCHEMA / f"{name}.sql").read_text("utf-8") for name in ("common", kind))
+    parts = []
+    for name in ("common", kind):
+        with open(os.path.join(_SCHEMA, f"{name}.sql"), encoding="utf-8") as file:
+            parts.append(file.read())
+    return "\n".join(parts)
 
 
 def tables(kind: str) -> str:

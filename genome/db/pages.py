@@ -5,7 +5,6 @@ SQLite leaves eight bytes at the end of each page free for this (https://www.sql
 """
 
 import atexit
-import struct
 from collections.abc import Iterator
 from functools import cache
 from itertools import count
@@ -53,7 +52,7 @@ def damaged(db: apsw.Connection) -> Iterator[int]:
 
 def _size(head: bytes) -> int:
     """The size of the pages of a file that begins so; 0 where they have no checksums."""
-    (size,) = struct.unpack_from(">H", head, _PAGE_BYTES_AT)
+    size = int.from_bytes(head[_PAGE_BYTES_AT : _PAGE_BYTES_AT + 2], "big")
     return (65536 if size == 1 else size) if head[_RESERVED_AT] == CHECKSUM_BYTES else 0
 
 

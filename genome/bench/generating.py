@@ -33,7 +33,10 @@ def serve(home: str, model: str) -> None:
             next(envelope.generate(tokens, max_tokens=1))
             return time.perf_counter() - started
 
-        answer({"decode": decode, "prefill": prefill})
+        def greedy(tokens: list[int], count: int) -> list[int]:
+            return [step.token for step in envelope.generate(tokens, max_tokens=count, past_end=True)]
+
+        answer({"decode": decode, "prefill": prefill, "greedy": greedy, "encode": envelope.encode})
 
 
 def decoding(home: str, model: str, text: str, count: int) -> None:
@@ -69,11 +72,11 @@ def stages(began: float, home: str, model: str, text: str) -> dict[str, float]:
         told[stage], last = time.time() - last, time.time()
 
     done("Python")
-    import jax  # noqa: F401
+    import jax  # noqa: F401 (what it costs alone)
 
     done("import jax")
     face = import_module("genome")  # as users do: this room lies below it
-    from genome.model.generate import LanguageModel  # noqa: F401
+    import_module("genome.model.generate")
     from genome.model.kernel.engine import Engine
     from genome.model.kernel.executables import Executables
 

@@ -1,9 +1,10 @@
 """The goals of the kernel and the tokenizer: on SmolLM2, beside llama.cpp on the same GGUF file."""
 
 from genome.bench.area import Area
+from genome.bench.exact import EXACT
 from genome.bench.llamacpp import LLAMA
 from genome.bench.rows import Peer
 from genome.bench.starts import STARTS
 from genome.bench.steps import STEPS
 
-AREA = Area((*STEPS, *STARTS), (LLAMA, Peer("tokenizers")))
+AREA = Area((*STEPS, *STARTS, *EXACT), (LLAMA, Peer("tokenizers")))

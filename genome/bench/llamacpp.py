@@ -9,6 +9,8 @@ from genome.bench.rows import Peer
 LLAMA = Peer("llama-cpp-python")
 THREADS = 2
 PLACES = 1024
+_F32 = 0
+"""ggml's number of the type."""
 START = """
 import sys
 from llama_cpp import Llama
@@ -37,7 +39,24 @@ def serve(file: str) -> None:
         next(model.generate(tokens, temp=0.0))
         return time.perf_counter() - started
 
-    answer({"decode": decode, "prefill": prefill})
+    def greedy(tokens: list[int], count: int) -> list[int]:
+        steps = model.generate(tokens, temp=0.0)
+        return [next(steps) for _ in range(count)]
+
+    answer({"decode": decode, "prefill": prefill, "greedy": greedy})
+
+
+def refer(file: str) -> None:
+    """In the child: says how far tokens are behind the best ones; keys and values are float32 too."""
+    model = _model(file, n_ctx=PLACES // 2, logits_all=True, type_k=_F32, type_v=_F32)
+
+    def behind(prompt: list[int], tokens: list[int]) -> list[float]:
+        model.reset()
+        model.eval([*prompt, *tokens[:-1]])
+        scores = model.scores[len(prompt) - 1 : len(prompt) + len(tokens) - 1]
+        return [float(row.max() - row[token]) for row, token in zip(scores, tokens, strict=True)]
+
+    answer({"behind": behind})
 
 
 def decoding(file: str, text: str, count: int) -> None:

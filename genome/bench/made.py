@@ -2,6 +2,7 @@
 
 import json
 import struct
+from math import prod
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from genome.model.bytelevel import LETTERS
+from genome.model.formats.gguf import reading
 from genome.model.formats.gguf_form import ARRAY, CODES, MAGIC, STRING, VALUE_TYPES
+from genome.model.quant import dequantise
 
 _ALIGNMENT = 32
 _TENSOR_TYPES = {"<f4": 0, "<f2": 1}
@@ -31,7 +34,15 @@ def words(count: int) -> list[str]:
     return made[:count]
 
 
-def model(path: Path, tokens: int = 1000, width: int = 64, layers: int = 2, seed: int = 65) -> Path:
+def model(
+    path: Path,
+    tokens: int = 1000,
+    width: int = 64,
+    layers: int = 2,
+    seed: int = 65,
+    experts: int = 0,
+    used: int = 0,
+) -> Path:
     """Writes a Llama model with random weights as GGUF: byte-level BPE over `words`, embeddings of F16.
 
     Args:
@@ -40,6 +51,8 @@ def model(path: Path, tokens: int = 1000, width: int = 64, layers: int = 2, seed
         width: of a token's embedding, a multiple of 8.
         layers: of attention and feed-forward; without any, the file is little more than a vocabulary.
         seed: of the weights.
+        experts: how many each layer has; without any it is dense.
+        used: how many of them a token uses.
     """
     made = words(tokens - len(LETTERS) - 3 + 26)
     pieces = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *LETTERS, *made[26:]]
@@ -61,26 +74,52 @@ def model(path: Path, tokens: int = 1000, width: int = 64, layers: int = 2, seed
         "tokenizer.ggml.merges": ("array[string]", [f"{word[:-1]} {word[-1]}" for word in made[26:]]),
         "tokenizer.ggml.eos_token_id": ("uint32", 0),
     }
-    path.write_bytes(gguf(fields, weights(len(pieces), width, layers, seed)))
+    if experts:
+        fields["llama.expert_count"], fields["llama.expert_used_count"] = ("uint32", experts), ("uint32", used)
+    path.write_bytes(gguf(fields, weights(len(pieces), width, layers, seed, experts)))
     return path
 
 
-def weights(tokens: int, width: int, layers: int, seed: int) -> dict[str, np.ndarray]:
+def weights(tokens: int, width: int, layers: int, seed: int, experts: int = 0) -> dict[str, np.ndarray]:
     """The tensors of `model` by name."""
     draw = np.random.default_rng(seed)
     narrow = width // HEADS * KV_HEADS
     made = {"token_embd.weight": draw.standard_normal((tokens, width), np.float32).astype("<f2")}
     made["output_norm.weight"] = np.ones(width, "<f4")
     for layer in range(layers):
-        sizes = {
+        sizes: dict[str, tuple[int, ...]] = {
             "attn_norm": (width,), "ffn_norm": (width,), "attn_q": (width, width), "attn_k": (narrow, width),
-            "attn_v": (narrow, width), "attn_output": (width, width), "ffn_gate": (HIDDEN, width),
-            "ffn_up": (HIDDEN, width), "ffn_down": (width, HIDDEN),
+            "attn_v": (narrow, width), "attn_output": (width, width),
         }  # fmt: skip
+        each: dict[str, tuple[int, ...]] = {
+            "ffn_gate": (HIDDEN, width),
+            "ffn_up": (HIDDEN, width),
+            "ffn_down": (width, HIDDEN),
+        }
+        if experts:
+            each = {f"{role}_exps": (experts, *size) for role, size in each.items()}
+            each["ffn_gate_inp"] = (experts, width)
+        sizes |= each
         for role, size in sizes.items():
             values = draw.standard_normal(size, np.float32) / np.float32(width**0.5)
             made[f"blk.{layer}.{role}.weight"] = (1 + values if role.endswith("norm") else values).astype("<f4")
     return made
+
+
+def as_float32(source: Path, target: Path) -> None:
+    """Writes a GGUF file again with all weights as float32, the metadata as they are."""
+    with reading(source) as told, target.open("wb") as out:
+        head, offset = [told.part(0, told.fields_end)], 0
+        for tensor in told.tensors:
+            shape = tensor.shape[::-1]
+            head += [_text(tensor.name), struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, offset)]
+            offset += -(-4 * prod(shape) // told.alignment) * told.alignment
+        out.write(_padded(b"".join(head), told.alignment))
+        for tensor in told.tensors:
+            with told.data(tensor) as data:
+                rows = np.frombuffer(data, np.uint8).reshape(-1, tensor.row_bytes)
+                out.write(_padded(dequantise(rows, tensor.dtype).tobytes(), told.alignment))
+                del rows  # it holds the map
 
 
 def gguf(fields: dict[str, tuple[str, Any]], tensors: dict[str, np.ndarray]) -> bytes:
@@ -126,5 +165,5 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
-def _padded(part: bytes) -> bytes:
-    return part + bytes(-len(part) % _ALIGNMENT)
+def _padded(part: bytes, alignment: int = _ALIGNMENT) -> bytes:
+    return part + bytes(-len(part) % alignment)

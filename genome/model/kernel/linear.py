@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from genome.model.kernel import pallas
 from genome.model.kernel.forms import BLOCK, STRIP, Bytes, Dense, Matrix, Nibbles
+from genome.model.kernel.pallas import Tiled
 from genome.model.quant import Array
 
 _STRAIGHT = 48
@@ -19,9 +21,12 @@ _STRAIGHT = 48
 
 
 class Layer(NamedTuple):
-    """One matrix of a stack over layers, read where it lies: cut out, it would be copied for each token."""
+    """One matrix of a stack over layers, read where it lies: cut out, it would be copied for each token.
 
-    stack: Matrix
+    The stack is a `Matrix` or a wrapper around one.
+    """
+
+    stack: Any
     number: Array
 
 
@@ -29,14 +34,27 @@ def of_layer(stacks: dict[str, Any], number: Array) -> dict[str, Any]:
     """What one layer has by role: vectors (L, n) cut out, matrices left in their stacks."""
     return {
         role: Layer(stack, number)
-        if isinstance(stack, Matrix)
+        if isinstance(stack, tuple)
         else lax.dynamic_index_in_dim(stack, number, 0, False)
         for role, stack in stacks.items()
     }
 
 
-def project(x: Array, matrix: Matrix | Layer) -> Array:
+def project(x: Array, matrix: Matrix | Tiled | Layer) -> Array:
     """Activations (T, in) times a matrix (out, in): (T, out), float32."""
+    form, number = matrix if isinstance(matrix, Layer) else (matrix, None)
+    return _project(x, form, number)
+
+
+def _project(x: Array, form: Any, number: Array | None) -> Array:
+    """With a matrix; with a number, with one of a stack. Wrappers say who computes the product of one vector."""
+    if isinstance(form, Tiled):
+        return _project(x, form.form, number) if len(x) > 1 else pallas.product(x[0], form.form, number)[None]
+    return _plainly(x, form if number is None else Layer(form, number))
+
+
+def _plainly(x: Array, matrix: Matrix | Layer) -> Array:
+    """In pure JAX."""
     form = matrix.stack if isinstance(matrix, Layer) else matrix
     plain = isinstance(form, Dense) and form.values.dtype == np.float32
     if x.shape[0] == 1 and x.shape[1] % BLOCK == 0 and not plain:

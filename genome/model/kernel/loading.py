@@ -6,6 +6,7 @@ from jax import Array
 
 from genome.model.kernel.forms import Dense, Matrix, finite, pack, stack
 from genome.model.kernel.layers import Params
+from genome.model.kernel.pallas import Tiled, tiled
 from genome.model.kernel.shape import JOINED, Shape, layer_shapes
 from genome.model.quant import dequantise
 from genome.model.queries import TensorRow
@@ -99,5 +100,6 @@ def _strange(weights: Weights, layers: list[list[TensorRow]]) -> TensorRow:
     return next(t for t in every if not np.isfinite(dequantise(weights.read(t), t.dtype)).all())
 
 
-def _placed(matrix: Matrix) -> Matrix:
-    return jax.tree.map(lambda part: jax.device_put(part, may_alias=True), matrix)
+def _placed(matrix: Matrix) -> Matrix | Tiled:
+    placed = jax.tree.map(lambda part: jax.device_put(part, may_alias=True), matrix)
+    return tiled(placed) if jax.default_backend() == "gpu" else placed

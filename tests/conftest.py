@@ -78,6 +78,19 @@ def envelope(workbench) -> Iterator[Envelope]:
 PIECES = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *LETTERS, "Ġt", "he", "Ġthe", "Ġm", "oth", "er", "mother"]
 TYPES = [3, 3, 3] + [1] * (len(PIECES) - 3)
 MERGES = ["Ġ t", "h e", "Ġt he", "Ġ m", "o t", "ot h", "e r", "moth er"]
+BLANKS = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    *(f"<0x{byte:02X}>" for byte in range(256)),
+    "▁",
+    "t",
+    "h",
+    "e",
+    "▁t",
+    "he",
+    "▁the",
+]
 """`o t` gives a part that is no token, and `moth er` has one: the first two must still meet in `oth`."""
 LAYERS, WIDTH, HEADS, KV_HEADS, HIDDEN, CONTEXT = 2, 64, 4, 2, 96, 600
 TEMPLATE = (
@@ -115,9 +128,13 @@ def write_tiny(
     pre: str = "smollm",
     merges: list[str] | None = None,
     template: str = TEMPLATE,
+    blanks: bool = False,
     more: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
 ) -> Path:
-    """Writes the tiny model; arguments replace its architecture, metadata, tensors or their types."""
+    """Writes the tiny model; arguments replace its architecture, metadata, tensors or their types.
+
+    With `blanks` its tokenizer is one of SentencePiece: as many tokens, of which one for each byte.
+    """
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("Tiny")
     writer.add_license("cc0-1.0")
@@ -128,12 +145,20 @@ def write_tiny(
         writer.add_uint32(f"{architecture}.{key}", value)
     writer.add_float32(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)
     writer.add_float32(f"{architecture}.rope.freq_base", 1000.0)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(PIECES)
-    writer.add_token_types(TYPES)
-    writer.add_token_merges(MERGES if merges is None else merges)
-    writer.add_eos_token_id(0)
+    if blanks:
+        writer.add_tokenizer_model("llama")
+        writer.add_token_list(BLANKS)
+        writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (len(BLANKS) - 259))
+        writer.add_token_scores([-float(number) for number in range(len(BLANKS))])
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_list(PIECES)
+        writer.add_token_types(TYPES)
+        writer.add_token_merges(MERGES if merges is None else merges)
+        writer.add_eos_token_id(0)
     writer.add_chat_template(template)
     more(writer)
     for name, values in (tensors() if weights is None else weights).items():

@@ -71,7 +71,7 @@ class LanguageModel:
         self._stored = tuple(Access(name, t.name, 0, t.row_count, t.size_bytes, "disk") for t in used)
         self._resident = tuple(access._replace(source="memory") for access in self._stored)
         self._engine = Engine(self._weights, self._shape, Executables(executables))
-        self._grammars = Grammars(db, name, self.tokenizer, self._shape.tokens)
+        self._grammars = Grammars(db, name, self._shape.tokens)
         self._prefixes = Prefixes()
 
     def noted_by(self, journal: Journal, identify: Callable[[int], GenomeID | None]) -> "LanguageModel":

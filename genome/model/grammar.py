@@ -5,9 +5,9 @@ It needs the bytes of the whole vocabulary, which are read when the first gramma
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import numpy as np
@@ -33,12 +33,11 @@ class Grammars:
     Args:
         db: an open `model` database.
         name: the database's name in the journal.
-        tokenizer: of the model.
         tokens: how many tokens the model scores.
     """
 
-    def __init__(self, db: apsw.Connection, name: str, tokenizer: Tokenizer, tokens: int) -> None:
-        self._db, self._name, self._tokenizer, self._tokens = db, name, tokenizer, tokens
+    def __init__(self, db: apsw.Connection, name: str, tokens: int) -> None:
+        self._db, self._name, self._tokens = db, name, tokens
         self._vocabulary: LLTokenizer | None = None
         self._making = Lock()
 
@@ -54,17 +53,11 @@ class Grammars:
         """
         if settings.constrained is None:
             return None
-        from llguidance import LLMatcher, LLParserLimits, grammar_from
+        from llguidance import LLMatcher, LLParserLimits
 
         kind, told = settings.constrained
         try:
-            if kind == "schema":
-                text = told if isinstance(told, str) else json.dumps(told, allow_nan=False)
-                rules = LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_pattern": _BLANKS})
-            elif isinstance(told, str):
-                rules = grammar_from("regex" if kind == "regex" else "grammar", told)
-            else:
-                raise Error(f"the {kind} is {type(told).__name__}; wanted a text")
+            rules = _rules(kind, told)
         except (TypeError, ValueError, RecursionError) as error:
             raise Error(f"the {kind} cannot be used: {_line(error)}") from None
         limits = LLParserLimits(verbose_errors=False)
@@ -82,7 +75,7 @@ class Grammars:
             if self._vocabulary is None:
                 from llguidance import LLTokenizer, TokenizerWrapper
 
-                told = _Vocabulary(self._db, self._tokenizer)
+                told = _Vocabulary(self._db)
                 size = sum(map(len, told.tokens))
                 journal.record([Access(self._name, "token", 0, len(told.tokens), size, "disk")])
                 self._vocabulary = LLTokenizer(TokenizerWrapper(told), eos_token=told.ends, slices=[])
@@ -136,8 +129,8 @@ class Constraint:
 class _Vocabulary:
     """The tokens as llguidance wants them: their bytes, control tokens behind a byte that no text has."""
 
-    def __init__(self, db: apsw.Connection, tokenizer: Tokenizer) -> None:
-        self._encode: Callable[..., list[int]] = tokenizer.encode
+    def __init__(self, db: apsw.Connection) -> None:
+        self._tokenizer = tokenizer = Tokenizer(db)
         self.tokens = [b""] * tokenizer.size
         self.special_token_ids: list[int] = []
         for number, data, kind in queries.token_texts(db):
@@ -153,7 +146,21 @@ class _Vocabulary:
         self.eos_token_id, self.bos_token_id = self.ends[0], tokenizer.bos
 
     def __call__(self, text: str) -> list[int]:
-        return self._encode(text, special=False)
+        return self._tokenizer.encode(text, special=False, begins=False)
+
+
+def _rules(kind: str, told: Any) -> str:
+    """A grammar in llguidance's own form."""
+    from llguidance import LLMatcher, grammar_from
+
+    if kind != "schema":
+        return grammar_from("regex" if kind == "regex" else "grammar", told)
+    schema = json.loads(told) if isinstance(told, str) else told
+    schema = {} if schema is True else schema
+    if not isinstance(schema, Mapping):
+        raise ValueError(f"it is {_line(schema)}; wanted an object, or true")
+    text = json.dumps(schema, allow_nan=False)
+    return LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_pattern": _BLANKS})
 
 
 def _line(reason: object) -> str:

@@ -98,7 +98,7 @@ class Tokenizer:
         self._plain: Recent[str, tuple[int, ...]] = Recent(_KEPT_WORDS)
         self._token = lru_cache(_KEPT_TOKENS)(self._read_token)
 
-    def encode(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
+    def encode(self, text: str, *, bos: bool = False, special: bool = True, begins: bool = True) -> list[int]:
         """The tokens of a text.
 
         Args:
@@ -106,6 +106,7 @@ class Tokenizer:
             bos: put the BOS token before it.
             special: control tokens written in the text (`<|im_start|>`) are these tokens, else plain characters.
                 User-defined tokens are always recognised, as in llama.cpp.
+            begins: it begins a text: where the model wants a blank before one, it is put there.
 
         Raises:
             Error: the text has lone surrogates, or a BOS token is wanted and the model has none.
@@ -118,7 +119,7 @@ class Tokenizer:
                 raise Error(f"{self._db.filename} names no BOS token; encode without bos")
             found.append(self.bos)
             touched += self._token(self.bos).accesses()
-        begins = self._words.adds_blank
+        begins = self._words.adds_blank and begins
         for part in self._parts(text, special):
             if isinstance(part, int):
                 found.append(part)

@@ -2,9 +2,10 @@
 
 from genome.bench.area import Area
 from genome.bench.exact import EXACT
+from genome.bench.experts import mixture
 from genome.bench.llamacpp import LLAMA
 from genome.bench.rows import Peer
 from genome.bench.starts import STARTS
 from genome.bench.steps import STEPS
 
-AREA = Area((*STEPS, *STARTS, *EXACT), (LLAMA, Peer("tokenizers")))
+AREA = Area((*STEPS, *STARTS, *EXACT, mixture), (LLAMA, Peer("tokenizers")))

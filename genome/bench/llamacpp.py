@@ -47,7 +47,7 @@ def serve(file: str) -> None:
 
 
 def refer(file: str) -> None:
-    """In the child: says how far tokens are behind the best ones; keys and values are float32 too."""
+    """In the child: a model whose keys and values are float32, as its weights should be; its scores."""
     model = _model(file, n_ctx=PLACES // 2, logits_all=True, type_k=_F32, type_v=_F32)
 
     def behind(prompt: list[int], tokens: list[int]) -> list[float]:
@@ -56,7 +56,12 @@ def refer(file: str) -> None:
         scores = model.scores[len(prompt) - 1 : len(prompt) + len(tokens) - 1]
         return [float(row.max() - row[token]) for row, token in zip(scores, tokens, strict=True)]
 
-    answer({"behind": behind})
+    def log_probabilities(tokens: list[int]) -> list[float]:
+        model.reset()
+        model.eval(tokens)
+        return model.logits_to_logprobs(model.scores[len(tokens) - 1]).tolist()
+
+    answer({"behind": behind, "log_probabilities": log_probabilities})
 
 
 def decoding(file: str, text: str, count: int) -> None:

@@ -46,6 +46,11 @@ class Peer:
         except PackageNotFoundError:
             return None
 
+    @property
+    def told(self) -> str:
+        """Its name and version."""
+        return f"{self.name} {self.version}"
+
     def beside(
         self,
         what: str,
@@ -57,11 +62,11 @@ class Peer:
         note: str = "",
     ) -> Row:
         """A row with this system's value; where that is not installed, the row says so."""
-        if (own := self.version) is None:
+        if self.version is None:
             missing = f"{self.name} is not installed: `pip install 'token-genome[bench]'`"
             return Row(what, goal, value, unit, met, note=joined((note, missing)))
         ratio = None if value is None or not peer_value else value / peer_value
-        return Row(what, goal, value, unit, met, f"{self.name} {own}", peer_value, ratio, note)
+        return Row(what, goal, value, unit, met, self.told, peer_value, ratio, note)
 
 
 def joined(notes: Iterable[str]) -> str:

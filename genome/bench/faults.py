@@ -9,12 +9,11 @@ from genome.bench.kills import kills
 from genome.bench.malformed import malformed
 from genome.bench.place import Place
 from genome.bench.readers import readers
-from genome.bench.rows import Row
+from genome.bench.rows import Row, none
 from genome.model import import_gguf
 
 SEED = 65
 KILLS, FLIPS, FILES, READERS, SECONDS = 200, 1000, 500, 8, 60
-_SHOWN = 3
 
 
 def killed(place: Place) -> Iterator[Row]:
@@ -24,7 +23,7 @@ def killed(place: Place) -> Iterator[Row]:
     told = kills(folder, place.count(KILLS), SEED, place.progress)
     note = f"{told['old']} times the old state, {told['new']} times the new one"
     goal = "always the old state or the new one"
-    yield _none(f"{told['kills']} kills at random moments: other states", goal, told["wrong"], "states", note)
+    yield none(f"{told['kills']} kills at random moments: other states", goal, told["wrong"], "states", note)
 
 
 def flipped(place: Place) -> Iterator[Row]:
@@ -37,9 +36,9 @@ def flipped(place: Place) -> Iterator[Row]:
     told: dict[str, Any] = line["value"]
     note = f"{told['changed']} of them change what a table holds, or make the file unreadable"
     goal = "every one that changes data is found"
-    yield _none(f"{count:,} flipped bytes: not found by verify", goal, told["missed"], "bytes", note)
-    yield _none(f"{count:,} flipped bytes: wrong answers", "none", told["wrong"], "answers")
-    yield _none(f"{count:,} flipped bytes: tracebacks", "none", told["raw"], "tracebacks")
+    yield none(f"{count:,} flipped bytes: not found by verify", goal, told["missed"], "bytes", note)
+    yield none(f"{count:,} flipped bytes: wrong answers", "none", told["wrong"], "answers")
+    yield none(f"{count:,} flipped bytes: tracebacks", "none", told["raw"], "tracebacks")
 
 
 def mutated(place: Place) -> Iterator[Row]:
@@ -47,7 +46,7 @@ def mutated(place: Place) -> Iterator[Row]:
     told = malformed(place.folder / "malformed", count := place.count(FILES), SEED, place.progress)
     note = f"{told['refused']} refused in one line, {told['accepted']} accepted and given back byte for byte"
     goal = "no traceback, no hang, no memory above 1 GB"
-    yield _none(f"{count} malformed files: not handled", goal, told["wrong"], "files", note)
+    yield none(f"{count} malformed files: not handled", goal, told["wrong"], "files", note)
     peak = told["peak_bytes"]
     yield Row(f"{count} malformed files: peak memory", "under 1 GB", peak, "B", peak < 1 << 30)
     shutil.rmtree(place.folder / "malformed")
@@ -59,12 +58,7 @@ def beside_a_writer(place: Place) -> Iterator[Row]:
     told = readers(place.folder / "readers", READERS, seconds, place.progress)
     note = f"{told['reads']:,} reads of {told['states']} states, {told['changes']:,} changes"
     what = f"{READERS} readers for {seconds} s beside a writer: errors and mixed states"
-    yield _none(what, "no error, always one whole state", told["wrong"], "reads", note)
-
-
-def _none(what: str, goal: str, wrong: list[str], unit: str, note: str = "") -> Row:
-    shown = [*wrong[:_SHOWN], f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else wrong
-    return Row(what, goal, len(wrong), unit, not wrong, note="; ".join(part for part in (note, *shown) if part))
+    yield none(what, "no error, always one whole state", told["wrong"], "reads", note)
 
 
 FAULTS = (killed, flipped, mutated, beside_a_writer)

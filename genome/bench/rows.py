@@ -1,8 +1,10 @@
 """What a measurement says: a goal, a value, and what the nearest system needs for the same."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Peer:
             return Row(what, goal, value, unit, met, note=joined((note, missing)))
         ratio = None if value is None or not peer_value else value / peer_value
         return Row(what, goal, value, unit, met, self.told, peer_value, ratio, note)
+
+
+def none(what: str, goal: str, wrong: Sequence[str], unit: str, note: str = "") -> Row:
+    """A row of what must not happen: how often it did, and the first times."""
+    shown = [*wrong[:_SHOWN], f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else wrong
+    return Row(what, goal, len(wrong), unit, not wrong, note=joined((note, *shown)))
 
 
 def joined(notes: Iterable[str]) -> str:

@@ -26,7 +26,8 @@ class _Kept(NamedTuple):
 class Prefixes:
     """The caches of a model's latest sequences; several threads may ask at the same time.
 
-    The latest one is kept whatever its size: it was in memory just before. Beside it three more, together 64 MB.
+    The latest one is kept whatever its size, until another one begins: it was in memory just before. Beside it
+    three more, together 64 MB.
     """
 
     def __init__(self) -> None:
@@ -40,17 +41,13 @@ class Prefixes:
         it is a copy, so that others may begin there too.
         """
         with self._lock:
-            common = [_common(one.tokens, tokens) for one in self._kept]
-            best = max(range(len(common)), key=lambda i: common[i], default=None)
-            if best is None or common[best] < FEWEST:
-                self._drop(_MOST_BYTES)
-                return None
-            one = self._kept[best]
-            whole = common[best] >= len(one.tokens)
-            if whole or one.size_bytes > _MOST_BYTES:
-                del self._kept[best]
-                return one.cache, common[best]
-            return jax.tree.map(jnp.copy, one.cache), common[best]
+            best = max(self._kept, key=lambda one: _common(one.tokens, tokens), default=None)
+            count = _common(best.tokens, tokens) if best else 0
+            found = best if count >= FEWEST else None
+            if found is None or len(found.tokens) == count or found.size_bytes > _MOST_BYTES:
+                self._kept = [one for one in self._kept if one is not found and one.size_bytes <= _MOST_BYTES]
+                return None if found is None else (found.cache, count)
+            return jax.tree.map(jnp.copy, found.cache), count
 
     def keep(self, tokens: list[int], cache: Cache) -> None:
         """Keeps what holds these tokens; what holds no more than their beginning goes."""
@@ -59,18 +56,14 @@ class Prefixes:
         with self._lock:
             self._kept = [one for one in self._kept if one.tokens != tokens[: len(one.tokens)]]
             latest = _Kept(tokens, cache)
+            while len(self._kept) >= _MOST_KEPT or sum(one.size_bytes for one in self._kept) > _MOST_BYTES:
+                del self._kept[0]
             self._kept.append(latest)
-            self._drop(_MOST_BYTES + latest.size_bytes)
 
     def clear(self) -> None:
         """Forgets all of them."""
         with self._lock:
             self._kept.clear()
-
-    def _drop(self, size_bytes: int) -> None:
-        """Forgets the oldest until the others are few and small enough."""
-        while len(self._kept) > _MOST_KEPT or sum(one.size_bytes for one in self._kept) > size_bytes:
-            del self._kept[0]
 
 
 def _common(kept: list[int], tokens: list[int]) -> int:

@@ -21,7 +21,7 @@ def serve(home: str, model: str) -> None:
     with Workbench(home).envelope(model) as envelope:
 
         def decode(tokens: list[int], count: int) -> float:
-            steps = envelope.generate(tokens, max_tokens=count + 1, past_end=True)
+            steps = envelope.generate(tokens, max_tokens=count + 1, past_end=True, reuse=False)
             next(steps)
             started = time.perf_counter()
             for _ in steps:
@@ -30,11 +30,11 @@ def serve(home: str, model: str) -> None:
 
         def prefill(tokens: list[int]) -> float:
             started = time.perf_counter()
-            next(envelope.generate(tokens, max_tokens=1))
+            next(envelope.generate(tokens, max_tokens=1, reuse=False))
             return time.perf_counter() - started
 
         def greedy(tokens: list[int], count: int) -> list[int]:
-            return [step.token for step in envelope.generate(tokens, max_tokens=count, past_end=True)]
+            return [step.token for step in envelope.generate(tokens, max_tokens=count, past_end=True, reuse=False)]
 
         answer({"decode": decode, "prefill": prefill, "greedy": greedy, "encode": envelope.encode})
 

@@ -13,7 +13,7 @@ from genome.model.kernel.shape import Shape
 
 
 class Cache(NamedTuple):
-    """Keys (L, K, D, S) and values (L, K, S, D) of the tokens so far."""
+    """Keys and values of the tokens so far, each (L, K, D, S)."""
 
     keys: Array
     values: Array
@@ -26,22 +26,31 @@ class Cache(NamedTuple):
 
 def empty_cache(shape: Shape, places: int) -> Cache:
     """A cache for so many tokens, float32."""
-    heads = (shape.layers, shape.kv_heads)
-    return Cache(
-        jnp.zeros((*heads, shape.head_width, places), jnp.float32),
-        jnp.zeros((*heads, places, shape.head_width), jnp.float32),
-    )
+    size = (shape.layers, shape.kv_heads, shape.head_width, places)
+    return Cache(jnp.zeros(size, jnp.float32), jnp.zeros(size, jnp.float32))
 
 
 def written(cache: Cache, keys: Array, values: Array, start: Array) -> Cache:
-    """The cache with new tokens' keys (L, K, D, T) and values (L, K, T, D) from a place on."""
+    """The cache with new tokens' keys and values, each (L, K, D, T), from a place on."""
+    at = (0, 0, 0, start)
+    return Cache(lax.dynamic_update_slice(cache.keys, keys, at), lax.dynamic_update_slice(cache.values, values, at))
+
+
+def written_layer(cache: Cache, keys: Array, values: Array, layer: Array, start: Array) -> Cache:
+    """The cache with one layer's new keys and values, each (K, D, T), from a place on."""
+    at = (layer, 0, 0, start)
     return Cache(
-        lax.dynamic_update_slice(cache.keys, keys, (0, 0, 0, start)),
-        lax.dynamic_update_slice(cache.values, values, (0, 0, start, 0)),
+        lax.dynamic_update_slice(cache.keys, keys[None], at),
+        lax.dynamic_update_slice(cache.values, values[None], at),
     )
+
+
+def cache_bytes(shape: Shape, places: int) -> int:
+    """What a cache for so many tokens takes."""
+    return 2 * shape.layers * shape.kv_heads * shape.head_width * places * 4
 
 
 def grown(cache: Cache, places: int) -> Cache:
     """The same tokens in a cache with more places."""
-    none, more = (0, 0), (0, places - cache.places)
-    return Cache(jnp.pad(cache.keys, (none, none, none, more)), jnp.pad(cache.values, (none, none, more, none)))
+    more = ((0, 0), (0, 0), (0, 0), (0, places - cache.places))
+    return Cache(jnp.pad(cache.keys, more), jnp.pad(cache.values, more))

@@ -42,12 +42,16 @@ def advance(
 
 @once
 def compiled() -> Callable[..., tuple[Array, Array, Array, Cache]]:
-    """`advance`, compiled once for each shape of its arguments.
+    """`advance`, compiled once for each shape of its arguments."""
+    return jax.jit(_advance, static_argnames="shape", donate_argnames="cache", compiler_options=wide_vectors())
 
-    On the CPU with vectors of 512 bits, where it has them: XLA prefers 256, and a step then takes a tenth longer.
+
+def wide_vectors() -> dict[str, str | bool | int | float] | None:
+    """Options of the compiler: on the CPU vectors of 512 bits, where it has them.
+
+    XLA prefers 256, and a step then takes a tenth longer.
     """
-    options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
-    return jax.jit(_advance, static_argnames="shape", donate_argnames="cache", compiler_options=options)
+    return {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
 
 
 @once
@@ -71,7 +75,11 @@ def _advance(
 
 def told(shape: Shape, params: Params, hidden: Array) -> tuple[Array, Array, Array]:
     """Scores (V,) from one normed hidden state (1, d), the most probable token, its log probability."""
-    scores = logits(shape, params, hidden)[0]
+    return chosen(logits(shape, params, hidden)[0])
+
+
+def chosen(scores: Array) -> tuple[Array, Array, Array]:
+    """Scores (V,), the most probable token, its log probability."""
     best = jnp.argmax(scores)
     return scores, best, scores[best] - jax.nn.logsumexp(scores)
 
@@ -102,23 +110,34 @@ def _through(
     """
     turns = turns_of(shape, params, start + jnp.arange(x.shape[0]))
 
-    def layer(x: Array, given: tuple[Array, Array, Array, Array | None]) -> tuple[Array, tuple[Array, Array]]:
-        number, keys, values, window = given
-        weights = of_layer(params["layers"], number)
-        x, new = attended(shape, weights, turns, x, start, keys, values, window)
-        fed = feed_forward(shape, weights, norm(shape, x, weights["ffn_norm"]))
-        return x + _after(shape, weights, "post_ffw_norm", fed), new
-
     def kept(x: Array, given: Any) -> tuple[Array, tuple[Array, Array, Array | None]]:
-        after, new = layer(x, given)
+        number, window = given
+        weights = of_layer(params["layers"], number)
+        after, new = through_layer(shape, weights, turns, x, start, cache, number, window)
         return after, (*new, x if keep else None)
 
     windows = jnp.array(shape.windows, jnp.int32) if shape.windows else None
     x = x * shape.embedding_scale
     numbers = jnp.arange(shape.layers)
-    x, (keys, values, before) = lax.scan(kept, x, (numbers, cache.keys, cache.values, windows))
+    x, (keys, values, before) = lax.scan(kept, x, (numbers, windows))
     cache = written(cache, keys, values, start)
     return x, before, cache
+
+
+def through_layer(
+    shape: Shape,
+    weights: Params,
+    turns: list[tuple[Array, Array]],
+    x: Array,
+    start: Array,
+    cache: Cache,
+    layer: Array,
+    window: Array | None,
+) -> tuple[Array, tuple[Array, Array]]:
+    """New tokens (T, d) behind a layer, and what the cache gets."""
+    x, new = attended(shape, weights, turns, x, start, cache, layer, window)
+    fed = feed_forward(shape, weights, norm(shape, x, weights["ffn_norm"]))
+    return x + _after(shape, weights, "post_ffw_norm", fed), new
 
 
 def attended(
@@ -127,8 +146,8 @@ def attended(
     turns: list[tuple[Array, Array]],
     x: Array,
     start: Array,
-    keys: Array,
-    values: Array,
+    cache: Cache,
+    layer: Array,
     window: Array | None,
 ) -> tuple[Array, tuple[Array, Array]]:
     """The first half of a layer: x with attention added, and what the cache gets."""
@@ -137,7 +156,7 @@ def attended(
         (cos, sin), (near_cos, near_sin) = turns[0], turns[-1]
         turn = jnp.where(window > 0, near_cos, cos), jnp.where(window > 0, near_sin, sin)
         seen = jnp.where(window > 0, window, jnp.iinfo(jnp.int32).max)
-    mixed, new = attention(shape, weights, norm(shape, x, weights["attn_norm"]), turn, start, keys, values, seen)
+    mixed, new = attention(shape, weights, norm(shape, x, weights["attn_norm"]), turn, start, cache, layer, seen)
     return x + _after(shape, weights, "post_attention_norm", mixed), new
 
 

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from genome.model.kernel.attention import attend, capped
+from genome.model.kernel.cache import Cache
 from genome.model.kernel.forms import Matrix
 from genome.model.kernel.linear import project
 from genome.model.kernel.rope import rotate
@@ -24,29 +26,19 @@ def attention(
     x: Array,
     turn: tuple[Array, Array],
     start: Array,
-    keys: Array,
-    values: Array,
+    cache: Cache,
+    layer: Array,
     window: Array | None = None,
 ) -> tuple[Array, tuple[Array, Array]]:
-    """Causal attention of T new tokens over the cache (K, D, S), (K, S, D) and themselves; what the cache gets.
+    """Causal attention of T new tokens over a layer's cache and themselves; what the cache gets, each (K, D, T).
 
     With a window a token sees only so many tokens, itself the last of them.
     """
-    count, group = x.shape[0], shape.heads // shape.kv_heads
+    count = x.shape[0]
     q, k, v = _heads(shape, weights, x)
-    q = rotate(shape, q, turn).reshape(count, shape.kv_heads, group, shape.head_width) * shape.attention_scale
-    k, v = rotate(shape, k, turn).transpose(1, 2, 0), v.swapaxes(0, 1)
-    places = keys.shape[-1]
-    new = jnp.arange(count)
-    old_seen, new_seen = jnp.arange(places) < start, new[:, None] >= new
-    if window is not None:
-        old_seen &= (start + new)[:, None] - jnp.arange(places) < window
-        new_seen &= new[:, None] - new < window
-    before = jnp.where(old_seen, _capped(_scores(q, keys), shape.attention_cap), -jnp.inf)
-    among = jnp.where(new_seen, _capped(_scores(q, k), shape.attention_cap), -jnp.inf)
-    shares = jax.nn.softmax(jnp.concatenate([before, among], axis=-1), axis=-1)
-    mixed = jnp.einsum("kgts,ksd->kgtd", shares[..., :places], values)
-    mixed += jnp.einsum("kgtu,kud->kgtd", shares[..., places:], v)
+    q = rotate(shape, q, turn).reshape(count, shape.kv_heads, -1, shape.head_width) * shape.attention_scale
+    k, v = rotate(shape, k, turn).transpose(1, 2, 0), v.transpose(1, 2, 0)
+    mixed = attend(shape, q.transpose(1, 2, 0, 3), k, v, start, cache, layer, window)
     return _affine(weights, "attn_output", mixed.transpose(2, 0, 1, 3).reshape(count, -1)), (k, v)
 
 
@@ -69,21 +61,6 @@ def _affine(weights: Params, role: str, x: Array) -> Array:
     found = project(x, weights[role])
     bias = weights.get(f"{role}.bias")
     return found if bias is None else found + bias
-
-
-def _scores(q: Array, keys: Array) -> Array:
-    """Queries (T, K, G, D) times keys (K, D, S): (K, G, T, S).
-
-    One token's small products are faster as a plain sum over D: XLA's CPU backend makes vectors of S.
-    """
-    if q.shape[0] == 1:
-        return (q[0][..., None] * keys[:, None]).sum(axis=2)[:, :, None]
-    return jnp.einsum("tkgd,kds->kgts", q, keys)
-
-
-def _capped(scores: Array, cap: float) -> Array:
-    """Scores squeezed between -cap and cap (Bello et al. 2016, arXiv 1611.09940); 0 leaves them."""
-    return jnp.tanh(scores / cap) * cap if cap else scores
 
 
 def feed_forward(shape: Shape, weights: Params, x: Array) -> Array:
@@ -115,4 +92,4 @@ def _activated(shape: Shape, x: Array) -> Array:
 
 def logits(shape: Shape, params: Params, hidden: Array) -> Array:
     """Scores of all tokens (T, V) from normed hidden states (T, d)."""
-    return _capped(project(hidden, params["output"]), shape.logit_cap)
+    return capped(project(hidden, params["output"]), shape.logit_cap)

@@ -119,13 +119,12 @@ def _first_half(
     shape: Shape, params: Params, layer: Array, x: Array, start: Array, cache: Cache
 ) -> tuple[Array, Array, Array, Array, tuple[Array, Array]]:
     """Attention and the router: x with attention, normed for the experts; their numbers and shares; the cache's."""
-    weights, keys, values = jax.tree.map(
-        lambda all_layers: lax.dynamic_index_in_dim(all_layers, layer, keepdims=False),
-        (params["layers"], cache.keys, cache.values),
+    weights = jax.tree.map(
+        lambda all_layers: lax.dynamic_index_in_dim(all_layers, layer, keepdims=False), params["layers"]
     )
     window = jnp.array(shape.windows, jnp.int32)[layer] if shape.windows else None
     turns = turns_of(shape, params, start + jnp.arange(x.shape[0]))
-    x, new = attended(shape, weights, turns, x, start, keys, values, window)
+    x, new = attended(shape, weights, turns, x, start, cache, layer, window)
     normed = norm(shape, x, weights["ffn_norm"])
     return x, normed, *routed(shape, weights, normed), new
 

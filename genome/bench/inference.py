@@ -3,10 +3,11 @@
 from genome.bench.area import Area
 from genome.bench.exact import EXACT
 from genome.bench.experts import mixture
+from genome.bench.gpu import cuda
 from genome.bench.llamacpp import LLAMA
 from genome.bench.starts import STARTS
 from genome.bench.steps import STEPS
 from genome.bench.strange import strange
 from genome.bench.tokenizers import TOKENIZERS, TOKENIZING
 
-AREA = Area((*STEPS, *STARTS, *EXACT, mixture, *TOKENIZING, strange), (LLAMA, TOKENIZERS))
+AREA = Area((*STEPS, *STARTS, *EXACT, mixture, *TOKENIZING, cuda, strange), (LLAMA, TOKENIZERS))

@@ -17,6 +17,8 @@ from typing import Any
 from genome.errors import Error
 
 _PROCESS = Path("/proc/self")
+_PLAIN = {"JAX_TRACEBACK_FILTERING": "off"}
+"""An error's own line is the last one then."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Child:
             stderr=self._errors,
             text=True,
             encoding="utf-8",
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **_PLAIN, **(environment or {})},
         )
         self.send({"call": call, "arguments": arguments})
 

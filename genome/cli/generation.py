@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genome.cli.shared import Add, add_json, count, model, print_json, read_stdin, seed
@@ -29,6 +30,7 @@ def add_commands(add: Add) -> None:
     run.add_argument("--stop", metavar="TEXT", action="append", help="end where it comes; may be given again")
     run.add_argument("--seed", metavar="N", type=seed, help="the same seed gives the same text")
     _add_sampling(run)
+    _add_grammars(run)
     run.add_argument(
         "--alternatives", metavar="N", type=count,
         help="with --json: each step's log probability, and of the N likeliest tokens",
@@ -59,6 +61,16 @@ def _add_sampling(run: argparse.ArgumentParser) -> None:
         "--logit-bias", metavar="TOKEN=B", type=_bias, action="append",
         help="add B to a token's score, -inf bans it; may be given again",
     )  # fmt: skip
+
+
+def _add_grammars(run: argparse.ArgumentParser) -> None:
+    """What the answer keeps to."""
+    kept = run.add_argument_group("what the answer keeps to").add_mutually_exclusive_group()
+    kept.add_argument(
+        "--schema", metavar="JSON|FILE", help="JSON of this JSON Schema; --max-tokens may cut it off inside"
+    )
+    kept.add_argument("--regex", metavar="PATTERN", help="the whole answer matches this regular expression")
+    kept.add_argument("--grammar", metavar="FILE", help="a context-free grammar: Lark's notation, or GBNF")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -120,12 +132,24 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Options of `Envelope.generate`: those that were given."""
     names = (
         "max_tokens", "stop", "seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-        "presence_penalty", "frequency_penalty", "penalty_window", "alternatives",
+        "presence_penalty", "frequency_penalty", "penalty_window", "alternatives", "regex",
     )  # fmt: skip
     told = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     if arguments.greedy:
         told["temperature"] = 0.0
+    if (schema := arguments.schema) is not None:
+        told["schema"] = schema if schema.lstrip()[:1] in ("{", "") or schema == "true" else _read(schema)
+    if arguments.grammar is not None:
+        told["grammar"] = _read(arguments.grammar)
     return told | {"logit_bias": dict(arguments.logit_bias or ())}
+
+
+def _read(name: str) -> str:
+    """A file's text."""
+    try:
+        return Path(name).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise Error(f"{name} is not UTF-8 ({error.reason} at byte {error.start}); convert it first") from error
 
 
 def _stream(text: str) -> None:

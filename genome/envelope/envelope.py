@@ -201,36 +201,67 @@ class Envelope:
         """One row a word: word, unit, id, path, leading, weight, weights (65); null where a word is not known."""
         return self._open.space().decompose_text(text)
 
-    def neighbours(self, text: str, k: int = 10, kind: str = "word") -> "pl.DataFrame":
-        """The k units of a kind nearest in meaning, through the vector index; the unit itself is left out.
+    def neighbours(
+        self,
+        text: str,
+        k: int = 10,
+        kind: str = "word",
+        *,
+        prefix: str = "",
+        pos: str = "",
+        min_frequency: int = 0,
+        exact: bool = False,
+    ) -> "pl.DataFrame":
+        """The k units of a kind nearest in meaning; the unit itself is left out.
+
+        Without a filter only the tenth of the units is read whose prefixes are nearest, which holds 99 of 100
+        neighbours; with one, or `exact`, the vector index answers for what the filters leave, and misses none.
 
         Args:
             text: a word or a sense's key.
             k: how many, 1 to 1000.
             kind: `word`, `sense` or `token`.
+            prefix: only units under it: `PEOPLE.KNOW`.
+            pos: only what can be this part of speech: `n`, `v`, `a`, `r`.
+            min_frequency: only what is tagged so often in the lexicon's corpus.
+            exact: miss none.
 
         Returns:
             label, similarity (cosine of the weights' square roots, 0..1), path, id, kind, origin, frequency.
 
         Raises:
             NotFoundError: the genome database does not have the text.
+            Error: k or a filter is none.
         """
-        return self._open.space().neighbours(text, k, kind)
+        space = self._open.space()
+        return space.neighbours(text, k, kind, prefix=prefix, pos=pos, min_frequency=min_frequency, exact=exact)
 
-    def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
+    def units(
+        self,
+        prefix: str = "",
+        limit: int | None = None,
+        *,
+        kind: str | None = None,
+        pos: str = "",
+        min_frequency: int = 0,
+    ) -> "pl.DataFrame":
         """The units under a prefix (`KNOW.SAY`), in the order of their IDs, from one range scan.
 
         Args:
             prefix: names of codons joined by dots; empty for all.
             limit: at most so many rows.
+            kind: only `word`, `sense` or `token`.
+            pos: only what can be this part of speech: `n`, `v`, `a`, `r`.
+            min_frequency: only what is tagged so often in the lexicon's corpus.
 
         Returns:
-            id, path, label, kind (word, sense, token), origin, method, frequency.
+            id, path, label, kind (word, sense, token), origin, method, frequency, pos.
 
         Raises:
             NotFoundError: a step of the prefix is no primitive and no structural class.
+            Error: the limit or a filter is none.
         """
-        return self._open.space().units(prefix, limit)
+        return self._open.space().units(prefix, limit, kind=kind, pos=pos, min_frequency=min_frequency)
 
     # The model
 
@@ -335,14 +366,15 @@ class Envelope:
             prompt: a text, or token numbers (of `chat`).
             options: `max_tokens` (else 128), `temperature` (else 0: always the likeliest token), `top_k`, `top_p`,
                 `min_p`, `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `penalty_window`,
-                `logit_bias`, `seed`, `stop`, `past_end`, `alternatives`, `cancel`; `genome.model.Options` tells
-                what each does.
+                `logit_bias`, `seed`, `stop`, `past_end`, `schema` (JSON), `regex`, `grammar`, `alternatives`,
+                `hidden`, `reuse`, `cancel`; `genome.model.Options` tells what each does.
 
         Yields:
-            one Step(token, text, id, logprob, alternatives) a token.
+            one Step(token, text, id, logprob, alternatives, ended, hidden) a token.
 
         Raises:
-            Error: at once: the prompt is empty or too long, or an option is out of range.
+            Error: at once: the prompt is empty or too long, an option is unknown, of the wrong type or out of
+                range, a grammar cannot be used.
 
         Example:
             `env.generate("Once upon a time", max_tokens=64, temperature=0.8, min_p=0.05, seed=1)`

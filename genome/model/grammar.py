@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 _UNKNOWN, _CONTROL = 2, 3
-_BLANKS = r"[ ]|\n{1,2}[ \t]{0,20}"
-"""White space between the parts of JSON: a model that likes blanks must not write them for ever."""
+_LAYOUT: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""JSON on one line, as `json.dumps` writes it: a model that likes line feeds could write them for ever."""
 _LONGEST_REASON = 200
 
 
@@ -160,7 +160,7 @@ def _rules(kind: str, told: Any) -> str:
     if not isinstance(schema, Mapping):
         raise ValueError(f"it is {_line(schema)}; wanted an object, or true")
     text = json.dumps(schema, allow_nan=False)
-    return LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_pattern": _BLANKS})
+    return LLMatcher.grammar_from_json_schema(text, defaults=_LAYOUT)
 
 
 def _line(reason: object) -> str:

@@ -10,7 +10,7 @@ from genome.envelope import Envelope
 from genome.server.requests import Ask
 
 if TYPE_CHECKING:
-    from genome.model import Step
+    from genome.model.steps import Ended, Step
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Generation:
     def __init__(self, ask: Ask, envelope: Envelope, cancel: Event) -> None:
         self._ask, self._envelope, self._cancel = ask, envelope, cancel
         self._prompt_count = 0
-        self._tokens: list[int] = []
+        self._count = 0
+        self._ended: Ended | None = None
         self._begun = self._first = self._last = 0
 
     def pieces(self) -> Generator[Piece, None, None]:
@@ -54,18 +55,18 @@ class Generation:
         self._first = self._last = self._begun
         for step in envelope.generate(ids, cancel=self._cancel, **ask.sampling):
             self._last = perf_counter_ns()
-            if not self._tokens:
+            if not self._count:
                 self._first = self._last
-            self._tokens.append(step.token)
+            self._count, self._ended = self._count + 1, step.ended
             yield Piece(step.text, [self._logprobs(step)] if ask.logprobs else [])
 
     def summary(self) -> dict[str, Any]:
         """Why the answer ended, the number of tokens of prompt and answer, and nanoseconds for each."""
         return {
-            "done_reason": "stop" if self._stopped() else "length",
+            "done_reason": "stop" if self._ended in ("end", "stop", "grammar") else "length",
             "prompt_eval_count": self._prompt_count,
             "prompt_eval_duration": self._first - self._begun,
-            "eval_count": len(self._tokens),
+            "eval_count": self._count,
             "eval_duration": self._last - self._first,
         }
 
@@ -76,11 +77,3 @@ class Generation:
     def _logprob(self, token: int, logprob: float) -> dict[str, Any]:
         said = self._envelope.tokenizer.bytes(token)
         return {"token": said.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(said)}
-
-    def _stopped(self) -> bool:
-        """An end token or a stop string ended it, not the limit or a full context."""
-        tokenizer = self._envelope.tokenizer
-        if self._tokens and self._tokens[-1] in tokenizer.ends:
-            return True
-        text = tokenizer.decode(self._tokens, special=False)
-        return any(stop in text for stop in self._ask.sampling["stop"])

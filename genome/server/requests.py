@@ -20,7 +20,7 @@ UNLIMITED = 1 << 30
 _LATEST = ":latest"
 _ROLES = ("system", "user", "assistant")
 _ALL = {"model", "options", "keep_alive"}
-_BOTH = {"stream", "logprobs", "top_logprobs", *_ALL}
+_BOTH = {"stream", "format", "logprobs", "top_logprobs", *_ALL}
 _MOST_LOGPROBS = 20
 _PASSED = {"truncate", "shift"}
 _FIELDS = {"generate": {"prompt", "system", "raw", *_BOTH}, "chat": {"messages", *_BOTH},
@@ -29,7 +29,6 @@ _REASONS = {
     "images": "the model reads text only",
     "tools": "the model calls no tools",
     "tool_calls": "the model calls no tools",
-    "format": "answers are free text",
     "suffix": "the model only continues a text",
     "template": "a model has the chat template of its file; with raw the prompt is taken as it is",
     "context": "send the whole conversation to /api/chat",
@@ -207,7 +206,21 @@ def _ask(fields: dict[str, Any], messages: tuple[dict[str, str], ...], raw: str 
     keep = _seconds(fields.get("keep_alive"))
     logprobs = _flag(fields, "logprobs", False)
     sampling = _sampling(fields) | {"alternatives": _top_logprobs(fields) if logprobs else 0}
+    if (schema := _schema(fields)) is not None:
+        sampling["schema"] = schema
     return Ask(name, told, messages, raw, chat, _flag(fields, "stream", True), keep, logprobs, sampling)
+
+
+def _schema(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The JSON Schema that the answer is to keep to: `json` stands for any object; None where nothing is asked."""
+    value = fields.get("format")
+    if value in (None, ""):
+        return None
+    if value == "json":
+        return {"type": "object"}
+    if not isinstance(value, dict):
+        raise Error(f'format is {_shown(value)}; wanted "json" or a JSON Schema')
+    return value
 
 
 def _top_logprobs(fields: Mapping[str, Any]) -> int:

@@ -86,6 +86,7 @@ def test_the_version(capsys):
         (["run", "smollm2", "x", "--alternatives", "2"], "give --json too"),
         (["run", "smollm2", "x", "--logit-bias", "moth=1"], "TOKEN=B"),
         (["run", "smollm2", "x", "--logit-bias", "5=much"], "wanted a number"),
+        (["run", "smollm2", "x", "--regex", "a", "--schema", "{}"], "not allowed with"),
         (["report", "00_tour", "-p", "word"], "KEY=VALUE"),
         (["encode"], "--jsonl"),
         (["encode", "--jsonl", "a", "b"], "--jsonl"),

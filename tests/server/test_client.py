@@ -1,8 +1,10 @@
 """What Ollama's own client gets is what the workbench gives."""
 
+import json
 import re
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from ollama import ResponseError
@@ -118,6 +120,37 @@ def test_logprobs(client, envelope):
     assert len(plain.logprobs) == 12
     assert plain.logprobs[0].top_logprobs is None
     assert client.chat("smollm2", QUESTION, options=GREEDY).logprobs is None
+
+
+COLOUR = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "green", "blue"]}, "share": {"type": "integer", "maximum": 100}},
+    "required": ["colour", "share"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 1.0, "seed": 4}])
+def test_json_of_a_schema(client, options):
+    """Whole and in pieces, of a chat and of a prompt; an answer that is complete has the reason `stop`."""
+    for told in (
+        client.chat("smollm2", QUESTION, format=COLOUR, options=options),
+        client.generate("smollm2", "Name a colour.", format=COLOUR, options=options),
+        client.generate("smollm2", PROMPT, raw=True, format=COLOUR, options=options),
+    ):
+        text = told.message.content if "message" in told else told.response
+        jsonschema.validate(json.loads(text), COLOUR)
+        assert told.done_reason == "stop"
+    parts = list(client.chat("smollm2", QUESTION, stream=True, format=COLOUR, options=options))
+    jsonschema.validate(json.loads("".join(part.message.content for part in parts)), COLOUR)
+
+
+def test_any_json(client, envelope):
+    told = client.generate("smollm2", PROMPT, raw=True, format="json", options=GREEDY)
+    steps = envelope.generate(PROMPT, max_tokens=12, schema={"type": "object"})
+    assert told.response == "".join(step.text for step in steps)
+    assert told.response.startswith("{")
+    assert told.done_reason == "length"
 
 
 def test_penalties_and_min_p(client, envelope):

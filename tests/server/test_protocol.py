@@ -47,7 +47,9 @@ def test_a_body_that_is_no_object_is_400(http, path, body):
     [
         ({"model": None}, "model is missing"),
         ({"images": ["aGk="]}, "images is not supported: the model reads text only"),
-        ({"format": "json"}, "format is not supported"),
+        ({"format": "yaml"}, 'format is "yaml"; wanted "json" or a JSON Schema'),
+        ({"format": ["json"]}, 'format is ["json"]; wanted "json" or a JSON Schema'),
+        ({"format": {"type": "nonsense"}}, "the schema cannot be used: Invalid type: nonsense"),
         ({"prompt": 5}, "prompt is 5"),
         ({"prompt": "\ud800"}, "lone surrogate"),
         ({"prompt": "word " * 9000}, "room for 8191"),

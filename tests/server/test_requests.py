@@ -83,6 +83,17 @@ def test_samplers_that_change_nothing_are_let_pass():
     chat({"role": "user", "content": "x", "images": None, "tool_calls": []}, tools=[], truncate=True)
 
 
+def test_format():
+    assert all("schema" not in generate(format=told).sampling for told in (None, ""))
+    assert generate(format="json").sampling["schema"] == {"type": "object"}
+    assert chat({"role": "user", "content": "x"}, format={"type": "string"}).sampling["schema"] == {
+        "type": "string"
+    }
+    for wrong in ("yaml", 5, True, [], "JSON"):
+        with pytest.raises(Error, match='wanted "json" or a JSON Schema'):
+            generate(format=wrong)
+
+
 def test_logprobs():
     assert (generate().logprobs, generate(top_logprobs=5).sampling["alternatives"]) == (False, 0)
     ask = chat({"role": "user", "content": "x"}, logprobs=True, top_logprobs=5)
@@ -134,7 +145,7 @@ def test_messages_that_are_none(message, said):
 
 
 def test_fields_that_are_not_known():
-    with pytest.raises(Error, match="promt is not supported: generate takes keep_alive, logprobs, model, "):
+    with pytest.raises(Error, match="promt is not supported: generate takes format, keep_alive, logprobs, model, "):
         generate(promt="x")
     with pytest.raises(Error, match="prompt is not supported: chat takes"):
         chat(prompt="x")

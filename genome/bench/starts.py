@@ -1,6 +1,7 @@
 """A process's start to its first token, what the time is spent on, and the memory that decoding takes."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from genome.bench.llamacpp import LLAMA, THREADS
 from genome.bench.measure import Run, first_line, interleaved, peak, processors, run, seconds
 from genome.bench.place import Place, median_s
 from genome.bench.rows import Row
+from genome.envelope.held import EXECUTABLES
 from genome.workbench import MODEL
 
 _TOKENS = 16
@@ -23,7 +25,7 @@ print(json.dumps(stages(float(sys.argv[1]), *sys.argv[2:])), flush=True)
 
 def start(place: Place) -> Iterator[Row]:
     """From a process's start to its first token, when another process has run before."""
-    home, text = str(place.home.folder), _prompt(place)
+    home, text = str(place.home.folder), prompt_of(place, _TOKENS)
 
     def ours() -> Run:
         return first_line(generating.START, home, MODEL, text)
@@ -34,6 +36,7 @@ def start(place: Place) -> Iterator[Row]:
     def staged() -> Run:
         return first_line(_STAGED, str(time.time()), home, MODEL, text)
 
+    shutil.rmtree(place.home.folder / EXECUTABLES, ignore_errors=True)
     with processors(THREADS):
         first = ours()
         own, stages, other = interleaved([ours, staged, theirs if LLAMA.version else None], place.times)
@@ -47,7 +50,7 @@ def start(place: Place) -> Iterator[Row]:
 
 def memory(place: Place) -> Iterator[Row]:
     """The most memory that a process has resident while it decodes."""
-    home, text = str(place.home.folder), _prompt(place)
+    home, text = str(place.home.folder), prompt_of(place, _TOKENS)
 
     def ours() -> Run:
         return run("genome.bench.generating:decoding", home, MODEL, text, _DECODED)
@@ -66,10 +69,10 @@ def memory(place: Place) -> Iterator[Row]:
     yield LLAMA.beside(what, "at most 400 MB", value, "B", peak(other), met, note)
 
 
-def _prompt(place: Place) -> str:
-    """A text of `_TOKENS` tokens."""
+def prompt_of(place: Place, count: int) -> str:
+    """A text of so many tokens."""
     with place.home.envelope(MODEL) as envelope:
-        return envelope.decode(envelope.encode(_TEXT)[:_TOKENS])
+        return envelope.decode(envelope.encode(_TEXT)[:count])
 
 
 STARTS = (start, memory)

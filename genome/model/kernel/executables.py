@@ -25,7 +25,7 @@ from jax.experimental.serialize_executable import deserialize_and_load, serializ
 from genome import sources
 
 _SIGNATURE_BYTES = 32
-_CODE = ("*.py", "../quant.py")
+_CODE = ("*.py", "native/*.py", "../quant.py")
 """What executables are made of, from this folder on: a change of it makes new ones."""
 
 Call = Callable[..., Any]
@@ -75,14 +75,14 @@ class Executables:
         except OSError:
             return None
         signature, told = signed[:_SIGNATURE_BYTES], signed[_SIGNATURE_BYTES:]
-        secret = _secret()
-        if secret is None or not hmac.compare_digest(signature, _signed(secret, name, told)):
+        key = secret()
+        if key is None or not hmac.compare_digest(signature, signed_with(key, name, told)):
             return None
         return deserialize_and_load(*pickle.loads(told))
 
     def _keep(self, name: str, compiled: Any) -> None:
-        secret = None if self._folder is None else _secret()
-        if self._folder is None or secret is None:
+        key = None if self._folder is None else secret()
+        if self._folder is None or key is None:
             return
         try:
             told = pickle.dumps(serialize(compiled))
@@ -91,7 +91,7 @@ class Executables:
         whole = self._folder / f".{name}.{os.getpid()}"
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            whole.write_bytes(_signed(secret, name, told) + told)
+            whole.write_bytes(signed_with(key, name, told) + told)
             whole.replace(self._folder / name)
 
 
@@ -112,10 +112,11 @@ def _machine() -> tuple[str, ...]:
         for path in sorted(Path(__file__).parent.glob(pattern)):
             code.update(path.read_bytes())
     versions = (jax.__version__, jaxlib.version.__version__, device.client.platform_version)
-    return (device.platform, device.device_kind, str(jax.device_count()), *versions, _processor(), code.hexdigest())
+    return (device.platform, device.device_kind, str(jax.device_count()), *versions, processor(), code.hexdigest())
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What tells this machine's processor and its abilities from another one."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -124,7 +125,7 @@ def _processor() -> str:
     return " ".join((platform.machine(), platform.processor(), *told))
 
 
-def _secret() -> bytes | None:
+def secret() -> bytes | None:
     """This user's key, made when it is missing; None where it can be neither read nor written."""
     path = sources.cache_folder() / "executables.key"
     with suppress(OSError):
@@ -138,5 +139,6 @@ def _secret() -> bytes | None:
     return None
 
 
-def _signed(secret: bytes, name: str, told: bytes) -> bytes:
-    return hmac.digest(secret, name.encode() + told, "sha256")
+def signed_with(key: bytes, name: str, told: bytes) -> bytes:
+    """What only who has the user's key can write under bytes of that name."""
+    return hmac.digest(key, name.encode() + told, "sha256")

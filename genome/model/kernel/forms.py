@@ -4,7 +4,7 @@ Sources: ggml's block structures, as in `genome.model.quant`.
 """
 
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,24 @@ class Bytes(NamedTuple):
 
 
 Matrix = Dense | Nibbles | Bytes
+
+
+class Mixed(NamedTuple):
+    """Matrices of all layers, which are stored in different types: a stack for each type.
+
+    `stacks` of matrices (n, out, in); for each layer `kinds` int32 (L,) tells the stack and `places` int32 (L,) the
+    place in it.
+    """
+
+    stacks: tuple[Any, ...]
+    kinds: Array
+    places: Array
+
+
+class Joined(NamedTuple):
+    """Stacks of matrices that read the same activations and are under one another, but are stored differently."""
+
+    parts: tuple[Any, ...]
 
 
 def pack(raw: np.ndarray, dtype: str) -> Matrix:

@@ -1,12 +1,15 @@
 """A model's weights from their blocks onto the device, as they are stored: each role's layers stacked."""
 
+from itertools import pairwise
+from typing import Any
+
 import jax
 import numpy as np
 from jax import Array
 
-from genome.model.kernel.forms import Dense, Matrix, finite, pack, stack
+from genome.model.kernel.forms import Joined, Matrix, Mixed, finite, pack, stack
 from genome.model.kernel.layers import Params
-from genome.model.kernel.pallas import Tiled, tiled
+from genome.model.kernel.pallas import tiled
 from genome.model.kernel.shape import JOINED, Shape, layer_shapes
 from genome.model.quant import dequantise
 from genome.model.queries import TensorRow
@@ -26,7 +29,7 @@ def load(weights: Weights, shape: Shape) -> Params:
     params: Params = {"layers": {}}
     for role, parts in _groups(weights.tensors(), shape).items():
         if role == "output":
-            stacked = _stacked(weights, parts)
+            stacked = _of_type(weights, parts)
             params[role] = _placed(type(stacked)(*(None if part is None else part[0] for part in stacked)))
         elif role in _ALONE:
             params[role] = _vectors(weights, shape, parts)[0]
@@ -54,18 +57,33 @@ def _groups(tensors: list[TensorRow], shape: Shape) -> dict[str, list[list[Tenso
     return groups
 
 
-def _stacked(weights: Weights, layers: list[list[TensorRow]]) -> Matrix:
-    """Tensors as one matrix (L, out, in) of NumPy arrays.
+def _stacked(weights: Weights, layers: list[list[TensorRow]]) -> Matrix | Mixed | Joined:
+    """Tensors as one matrix (L, out, in) of NumPy arrays; those that differ in type are kept apart, as stored."""
+    count = len(layers[0])
+    cuts = [part for part in range(1, count) if any(one[part].dtype != one[part - 1].dtype for one in layers)]
+    found = tuple(
+        _of_types(weights, [layer[begin:end] for layer in layers]) for begin, end in pairwise([0, *cuts, count])
+    )
+    return found[0] if len(found) == 1 else Joined(found)
 
-    What is stored in different types has no common form but float32.
-    """
-    one_type = len({tensor.dtype for layer in layers for tensor in layer}) == 1
+
+def _of_types(weights: Weights, layers: list[list[TensorRow]]) -> Matrix | Mixed:
+    """Tensors whose types differ from layer to layer at most."""
+    types = [layer[0].dtype for layer in layers]
+    of_type = {kind: [n for n, other in enumerate(types) if other == kind] for kind in types}
+    stacks = tuple(_of_type(weights, [layers[n] for n in numbers]) for numbers in of_type.values())
+    if len(stacks) == 1:
+        return stacks[0]
+    kinds = np.array([list(of_type).index(kind) for kind in types], np.int32)
+    places = np.array([of_type[kind].index(n) for n, kind in enumerate(types)], np.int32)
+    return Mixed(stacks, kinds, places)
+
+
+def _of_type(weights: Weights, layers: list[list[TensorRow]]) -> Matrix:
+    """Tensors of one type, checked."""
     whole: Matrix | None = None
     for number, layer in enumerate(layers):
-        if one_type:
-            one = pack(np.concatenate([weights.read(t) for t in layer]), layer[0].dtype)
-        else:
-            one = Dense(np.concatenate([dequantise(weights.read(t), t.dtype) for t in layer]))
+        one = pack(np.concatenate([weights.read(t) for t in layer]), layer[0].dtype)
         whole = stack(one, len(layers)) if whole is None else whole
         for part, all_layers in zip(one, whole, strict=True):
             if part is not None:
@@ -100,6 +118,11 @@ def _strange(weights: Weights, layers: list[list[TensorRow]]) -> TensorRow:
     return next(t for t in every if not np.isfinite(dequantise(weights.read(t), t.dtype)).all())
 
 
-def _placed(matrix: Matrix) -> Matrix | Tiled:
-    placed = jax.tree.map(lambda part: jax.device_put(part, may_alias=True), matrix)
-    return tiled(placed) if jax.default_backend() == "gpu" else placed
+def _placed(form: Any) -> Any:
+    """A form on the device, its matrices wrapped in what computes their products there."""
+    placed = jax.tree.map(lambda part: jax.device_put(part, may_alias=True), form)
+    if jax.default_backend() != "gpu":
+        return placed
+    return jax.tree.map(
+        lambda it: tiled(it) if isinstance(it, Matrix) else it, placed, is_leaf=lambda it: isinstance(it, Matrix)
+    )

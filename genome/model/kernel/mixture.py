@@ -14,6 +14,7 @@ from genome.model.kernel.cache import Cache, written
 from genome.model.kernel.forms import Matrix, finite, pack
 from genome.model.kernel.forward import attended, told, turns_of
 from genome.model.kernel.layers import Params, expert, norm, routed
+from genome.model.kernel.linear import of_layer
 from genome.model.kernel.shape import Shape
 from genome.model.queries import TensorRow
 from genome.model.weights import Weights, not_finite
@@ -119,9 +120,7 @@ def _first_half(
     shape: Shape, params: Params, layer: Array, x: Array, start: Array, cache: Cache
 ) -> tuple[Array, Array, Array, Array, tuple[Array, Array]]:
     """Attention and the router: x with attention, normed for the experts; their numbers and shares; the cache's."""
-    weights = jax.tree.map(
-        lambda all_layers: lax.dynamic_index_in_dim(all_layers, layer, keepdims=False), params["layers"]
-    )
+    weights = of_layer(params["layers"], layer)
     window = jnp.array(shape.windows, jnp.int32)[layer] if shape.windows else None
     turns = turns_of(shape, params, start + jnp.arange(x.shape[0]))
     x, new = attended(shape, weights, turns, x, start, cache, layer, window)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 import apsw
@@ -10,13 +11,19 @@ import numpy as np
 from genome.db import building
 from genome.decompose.addresses import Addresses
 from genome.decompose.anchors import primitive_anchors
+from genome.decompose.cells import cells
+from genome.decompose.codebook import codebook
 from genome.decompose.dictionary import Dictionary
 from genome.decompose.graph import RELATION_WEIGHTS, Graph, build_graph
 from genome.decompose.queries import FORM_STEP, RELATION_STEP, SENSE_STEP, Unit
 from genome.decompose.tokens import TokenTable, fit_embedding_map, structural_class, word_in
 from genome.decompose.walk import KEEP, absorb, base_rate, compositions
 from genome.decompose.word_shares import shares_of_word, word_composition
+from genome.ids import CODONS
 from genome.progress import Progress, silent
+
+NO_CODONS = np.zeros(CODONS, np.uint8)
+"""A structural unit has no way through the tree."""
 
 
 def build_genome(
@@ -52,8 +59,8 @@ def build_genome(
     senses = compositions(absorbed, base)
     step()
     units = _Units()
-    for entry, weights in zip(dictionary.entries, senses, strict=True):
-        units.add("sense", entry.key, entry.ref, entry.origin, "walk", 0, weights)
+    for entry, weights, codons in zip(dictionary.entries, senses, codebook().paths(senses), strict=True):
+        units.add("sense", entry.key, entry.ref, entry.origin, "walk", 0, weights, codons, _letter(entry.pos))
     sense_ids = units.ids.copy()
     word_senses = _add_words(units, dictionary, senses)
     step()
@@ -90,15 +97,18 @@ class _Units:
         self._addresses = Addresses()
 
     def add(
-        self, kind: str, label: str, ref: int, origin: str, method: str, frequency: int, meaning: np.ndarray | str
-    ) -> int:
-        """Takes a unit with its composition, or with its structural class; gives its ID."""
+        self, kind: str, label: str, ref: int, origin: str, method: str, frequency: int,
+        meaning: np.ndarray | str, codons: np.ndarray = NO_CODONS, pos: str = "",
+    ) -> int:  # fmt: skip
+        """Takes a unit with its composition and that one's codons, or with its structural class; gives its ID."""
         structural = isinstance(meaning, str)
-        give = self._addresses.of_class if structural else self._addresses.of_composition
-        identity = give(kind, label, meaning)  # type: ignore[arg-type]
+        if isinstance(meaning, str):
+            identity = self._addresses.of_class(kind, label, meaning)
+        else:
+            identity = self._addresses.of_path(kind, label, codons.tolist())
         self.by_label.setdefault((kind, label), len(self.ids))
         self.ids.append(identity)
-        self._rows.append(Unit(int(identity), kind, label, ref, origin, method, frequency))
+        self._rows.append(Unit(int(identity), kind, label, ref, origin, method, frequency, pos))
         self._weights.append(None if structural else meaning)  # type: ignore[arg-type]
         return identity
 
@@ -112,7 +122,7 @@ class _Units:
         order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
         rows = [self._rows[n] for n in order]
         composed = [(self._rows[n], w) for n in order if (w := self._weights[n]) is not None]
-        db.executemany("INSERT INTO unit VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO unit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         db.executemany(
             "INSERT INTO composition VALUES (?, ?)", ((u.id, w.astype("<f2").tobytes()) for u, w in composed)
         )
@@ -120,16 +130,34 @@ class _Units:
             "INSERT INTO composition_index (unit_id, kind, vector) VALUES (?, ?, ?)",
             ((u.id, u.kind, np.sqrt(w).astype("<f4").tobytes()) for u, w in composed),
         )
+        numbers = count(1)
+        for kind in sorted({u.kind for u, _ in composed}):
+            own = [(u.id, w) for u, w in composed if u.kind == kind]
+            roots = np.sqrt(np.stack([w for _, w in own]))
+            for cell in cells(np.array([i for i, _ in own], np.int64), roots):
+                number, size = next(numbers), len(cell.ids) // 8
+                db.execute("INSERT INTO cell VALUES (?, ?, ?, ?, ?)", (number, kind, cell.first, size, cell.centre))
+                db.execute("INSERT INTO cell_units VALUES (?, ?, ?)", (number, cell.ids, cell.vectors))
+
+
+def _letter(pos: str) -> str:
+    """A part of speech; satellite adjectives are adjectives."""
+    return "a" if pos == "s" else pos
 
 
 def _add_words(units: _Units, dictionary: Dictionary, senses: np.ndarray) -> Iterable[tuple[int, int, float]]:
     """Adds every word; gives word ID, sense number and share of what each is mixed from."""
     mixed = []
-    for word, spelling in sorted(dictionary.spellings.items()):
-        shares = shares_of_word(word, dictionary)
+    words = sorted(dictionary.spellings.items())
+    shared = [shares_of_word(word, dictionary) for word, _ in words]
+    found = np.stack(
+        [word_composition(word, shares, senses) for (word, _), shares in zip(words, shared, strict=True)]
+    )
+    paths = codebook().paths(found)
+    for (word, spelling), shares, weights, codons in zip(words, shared, found, paths, strict=True):
         frequency = sum(c.tag_count for c in spelling.senses)
-        weights = word_composition(word, shares, senses)
-        identity = units.add("word", word, spelling.ref, spelling.origin, "senses", frequency, weights)
+        pos = "".join(sorted({_letter(c.pos) for c in spelling.senses}))
+        identity = units.add("word", word, spelling.ref, spelling.origin, "senses", frequency, weights, codons, pos)
         mixed += [(int(identity), sense, share) for sense, share in shares.items()]
     return mixed
 
@@ -149,9 +177,12 @@ def _add_tokens(units: _Units, tokens: TokenTable, dictionary: Dictionary) -> di
     missing = [n for n, m in enumerate(meanings) if m is None]
     fitted = fit_embedding_map(tokens.embeddings[known], np.stack([meanings[n][1] for n in known]))  # type: ignore[index]
     foretold = dict(zip(missing, fitted.compositions(tokens.embeddings[missing]), strict=True))
-    for n, data in enumerate(tokens.bytes):
-        method, meaning = meanings[n] or ("embedding", foretold[n])
-        units.add("token", data.decode("utf-8", "replace"), n, tokens.name, method, 0, meaning)
+    told = [meaning or ("embedding", foretold[n]) for n, meaning in enumerate(meanings)]
+    composed = [n for n, (_, meaning) in enumerate(told) if not isinstance(meaning, str)]
+    paths = np.zeros((len(told), CODONS), np.uint8)
+    paths[composed] = codebook().paths(np.stack([told[n][1] for n in composed]))  # type: ignore[arg-type]
+    for n, (data, (method, meaning)) in enumerate(zip(tokens.bytes, told, strict=True)):
+        units.add("token", data.decode("utf-8", "replace"), n, tokens.name, method, 0, meaning, paths[n])
     return {"token_map_r2": f"{fitted.r2:.4f}", "token_map_fitted": str(fitted.fitted)}
 
 

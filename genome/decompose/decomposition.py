@@ -112,7 +112,7 @@ class Decomposition:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The names of the ID's codons, the weightiest primitive first."""
+        """The names of the ID's codons: the group that it belongs to, and groups inside groups."""
         return self.id.names
 
     @property
@@ -125,8 +125,13 @@ class Decomposition:
         """The chains of definitions that lead to the leading primitives, with the share that each carries."""
         return self._explain(primitives)
 
-    def neighbours(self, k: int = 10, kind: str | None = None) -> "pl.DataFrame":
+    def neighbours(self, k: int = 10, kind: str | None = None, **filters: object) -> "pl.DataFrame":
         """The k units nearest in meaning, of its own kind (words for a text) or of another; itself left out.
+
+        Args:
+            k: how many.
+            kind: word, sense, token.
+            filters: `prefix`, `pos`, `min_frequency` and `exact`, as `Envelope.neighbours` takes them.
 
         Returns:
             label, similarity (cosine of the weights' square roots, 0..1), path, id, kind, origin, frequency.
@@ -134,7 +139,7 @@ class Decomposition:
         Raises:
             Error: k is not from 1 to 1000, or the kind is none.
         """
-        return self._near(k, kind=kind)
+        return self._near(k, kind=kind, **filters)
 
     def as_json(self) -> dict[str, object]:
         """What `genome decompose --json` prints for it: text, id, path, the 65 weights by key, source."""

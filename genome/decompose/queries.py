@@ -13,7 +13,8 @@ FORM_STEP = np.dtype([("form", "<u4"), ("share", "<f4")])
 SENSE_STEP = np.dtype([("sense", "<u4"), ("share", "<f4")])
 RELATION_STEP = np.dtype([("sense", "<u4"), ("share", "<f4"), ("type", "<u4")])
 
-_UNIT = "SELECT id, kind, label, ref, origin, method, frequency FROM unit"
+_COLUMNS = "id, u.kind, label, ref, origin, method, frequency, pos"
+_UNIT = f"SELECT {_COLUMNS} FROM unit AS u"
 
 
 class Unit(NamedTuple):
@@ -26,6 +27,7 @@ class Unit(NamedTuple):
     origin: str
     method: str
     frequency: int
+    pos: str
 
 
 class WalkRow(NamedTuple):
@@ -65,13 +67,48 @@ def unit_of(db: apsw.Connection, kind: str, origin: str, ref: int) -> Unit | Non
     return next((Unit(*row) for row in db.execute(sql, (kind, origin, ref))), None)
 
 
-UNITS_IN_RANGE = f"{_UNIT} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
+class Within(NamedTuple):
+    """Which units a question is about.
+
+    Attributes:
+        first: the first ID.
+        beyond: the first ID that is no longer meant.
+        kind: word, sense, token; None for all.
+        pos: a letter that has to be among their parts of speech; empty for any.
+        min_frequency: how often they are at least tagged in the lexicon's corpus.
+    """
+
+    first: int = 0
+    beyond: int = 2**63
+    kind: str | None = None
+    pos: str = ""
+    min_frequency: int = 0
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing but the kind is asked for."""
+        return self._replace(kind=None) == Within()
+
+
+_WITHIN = (
+    "id BETWEEN :first AND :last AND (:kind IS NULL OR kind = :kind) AND instr(pos, :pos) AND frequency >= :least"
+)
+
+
+def _bindings(within: Within) -> dict[str, object]:
+    return {
+        "first": within.first, "last": within.beyond - 1, "kind": within.kind, "pos": within.pos,
+        "least": within.min_frequency,
+    }  # fmt: skip
+
+
+UNITS_IN_RANGE = f"{_UNIT} WHERE {_WITHIN} ORDER BY id LIMIT :limit"
 """One range scan on the row ID."""
 
 
-def units_in_range(db: apsw.Connection, first: int, beyond: int, limit: int) -> list[Unit]:
-    """The units whose ID is in [first, beyond), in the order of their IDs; 2**63 is beyond all of them."""
-    return [Unit(*row) for row in db.execute(UNITS_IN_RANGE, (first, beyond - 1, limit))]
+def units_in_range(db: apsw.Connection, within: Within, limit: int) -> list[Unit]:
+    """The units that are meant, in the order of their IDs; a limit of -1 is none."""
+    return [Unit(*row) for row in db.execute(UNITS_IN_RANGE, _bindings(within) | {"limit": limit})]
 
 
 def composition(db: apsw.Connection, identity: int) -> np.ndarray | None:
@@ -87,21 +124,48 @@ def unpack(blob: bytes) -> np.ndarray:
     return weights / weights.sum()
 
 
-def nearest(db: apsw.Connection, weights: np.ndarray, k: int, kind: str) -> list[tuple[Unit, float]]:
-    """The k units of a kind nearest to a composition, with their similarity (cosine of the weights' roots)."""
+def frequent_words(db: apsw.Connection, count: int) -> tuple[list[str], np.ndarray]:
+    """The words that a lexicon met most often, short ones first among equals, and their (n, 65) weights."""
     sql = """
-        SELECT id, u.kind, label, ref, origin, method, frequency, 1 - distance
+        SELECT label, weights FROM unit JOIN composition ON unit_id = id WHERE kind = 'word'
+        ORDER BY frequency DESC, length(label), label LIMIT ?"""
+    rows: list[tuple[Any, ...]] = db.execute(sql, (count,)).fetchall()
+    return [label for label, _ in rows], np.stack([unpack(blob) for _, blob in rows])
+
+
+def compositions(db: apsw.Connection, identities: Sequence[int]) -> list[tuple[int, np.ndarray]]:
+    """IDs and weights (65,) of those units that have some, in the order of their IDs."""
+    sql = """
+        SELECT unit_id, weights FROM composition
+        WHERE unit_id IN (SELECT value FROM json_each(?)) ORDER BY unit_id"""
+    return [(identity, unpack(blob)) for identity, blob in db.execute(sql, (json.dumps(list(identities)),))]
+
+
+def nearest(db: apsw.Connection, weights: np.ndarray, k: int, within: Within) -> list[tuple[Unit, float]]:
+    """The k units of one kind nearest to a composition, with their similarity (cosine of the weights' roots).
+
+    Through the vector index, in all of its kind or in those that `within` leaves: a range of IDs and filters first,
+    then the vectors of what they gave.
+    """
+    some = "" if within.everything else f"AND i.unit_id IN (SELECT id FROM unit WHERE {_WITHIN})"
+    sql = f"""
+        SELECT {_COLUMNS}, 1 - distance
         FROM composition_index AS i JOIN unit AS u ON u.id = i.unit_id
-        WHERE vector MATCH ? AND k = ? AND i.kind = ? ORDER BY distance, id"""
-    vector = np.sqrt(weights).astype("<f4").tobytes()
-    return [(Unit(*row[:-1]), row[-1]) for row in db.execute(sql, (vector, k, kind))]
+        WHERE vector MATCH :vector AND k = :k AND i.kind = :kind {some} ORDER BY distance, id"""
+    bound = _bindings(within) | {"vector": np.sqrt(weights).astype("<f4").tobytes(), "k": k}
+    return [(Unit(*row[:-1]), row[-1]) for row in db.execute(sql, bound)]
+
+
+def units_numbered(db: apsw.Connection, identities: Sequence[int]) -> list[Unit]:
+    """The units of some IDs, in their order."""
+    return [found for identity in identities if (found := unit(db, identity)) is not None]
 
 
 def senses_of_word(db: apsw.Connection, word_id: int) -> list[tuple[Unit, float]]:
     """What a word's composition is mixed from: senses and shares, the largest first."""
-    sql = """
-        SELECT id, kind, label, ref, origin, method, frequency, share
-        FROM word_sense JOIN unit ON unit.id = sense_id WHERE word_id = ? ORDER BY share DESC, sense_id"""
+    sql = f"""
+        SELECT {_COLUMNS}, share
+        FROM word_sense JOIN unit AS u ON id = sense_id WHERE word_id = ? ORDER BY share DESC, sense_id"""
     return [(Unit(*row[:-1]), row[-1]) for row in db.execute(sql, (word_id,))]
 
 

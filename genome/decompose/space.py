@@ -13,12 +13,13 @@ import numpy as np
 from genome.db.journal import Access, Journal
 from genome.decompose import addresses, queries
 from genome.decompose.anchors import exponents, primes_by_name
+from genome.decompose.cells import Cells
 from genome.decompose.decomposition import Chain, Decomposition, Explanation, Reason, SenseShare
 from genome.decompose.dictionary import CLOSED_CLASS
 from genome.decompose.explain import CHAINS, chains_to
 from genome.decompose.glosses import function_words
 from genome.decompose.lexicon import definition_of
-from genome.decompose.queries import Unit
+from genome.decompose.queries import Unit, Within
 from genome.decompose.word_shares import EXPONENT_SHARE
 from genome.decompose.words import lemmas, split_words, uncontracted
 from genome.errors import Error, NotFoundError, quoted
@@ -32,6 +33,9 @@ _METHODS = {"senses": "senses of", "walk": "definitions of", "dictionary": "a wo
             "embedding": "token embeddings of", "structure": "structure of"}  # fmt: skip
 
 _STORED_WEIGHT_BYTES = 2
+
+_PARTS_OF_SPEECH = "nvarcpod"
+"""Noun, verb, adjective, adverb; conjunction, preposition, pronoun, determiner."""
 
 
 class GenomeSpace:
@@ -58,6 +62,7 @@ class GenomeSpace:
         self._display = display
         self._name, self._journal = name, journal
         self._found: dict[str, Unit | None] = {}
+        self._cells: dict[str, Cells] = {}
 
     # Units
 
@@ -100,16 +105,32 @@ class GenomeSpace:
         meant = f"; near it are {', '.join(near)}" if near else ""
         return NotFoundError(f"no word or sense is called {quoted(text)} in the genome database{meant}")
 
-    def units(self, prefix: str = "", limit: int | None = None) -> "pl.DataFrame":
+    def units(
+        self,
+        prefix: str = "",
+        limit: int | None = None,
+        *,
+        kind: str | None = None,
+        pos: str = "",
+        min_frequency: int = 0,
+    ) -> "pl.DataFrame":
         """The units under a prefix of codons (`KNOW.SAY`), in the order of their IDs: one range scan.
+
+        Args:
+            prefix: names of codons joined by dots; empty for all.
+            limit: at most so many.
+            kind: only words, senses or tokens.
+            pos: only what can be this part of speech: n, v, a, r, or a letter of the function words'.
+            min_frequency: only what is tagged so often in the lexicon's corpus.
 
         Raises:
             NotFoundError: a step of the prefix is no primitive.
-            Error: the limit is negative.
+            Error: the limit is negative, or a filter is none.
         """
         if limit is not None and limit < 0:
             raise Error(f"a limit is a number of units from 0 on, got {limit}")
-        found = queries.units_in_range(self._db, *prefix_range(prefix), -1 if limit is None else limit)
+        within = _within(prefix, kind, pos, min_frequency)
+        found = queries.units_in_range(self._db, within, -1 if limit is None else limit)
         if found and self._journal is not None:
             size = sum(len(unit.label.encode()) for unit in found)
             self._journal.record([Access(self._name, "unit", found[0].id, len(found), size, "disk")])
@@ -235,19 +256,45 @@ class GenomeSpace:
         }  # fmt: skip
         return pl.DataFrame(rows, schema=schema, orient="row")
 
-    def neighbours(self, text: str, k: int = 10, kind: str = "word") -> "pl.DataFrame":
+    def neighbours(
+        self,
+        text: str,
+        k: int = 10,
+        kind: str = "word",
+        *,
+        prefix: str = "",
+        pos: str = "",
+        min_frequency: int = 0,
+        exact: bool = False,
+    ) -> "pl.DataFrame":
         """The k units of a kind nearest in meaning to a word or a sense, itself left out.
+
+        Without a filter through the prefixes: of the cells of consecutive IDs those are read whose centres are
+        nearest, a tenth of all units. With one, or `exact`, through the vector index, in what the filters leave.
+
+        Args:
+            text: a word, a sense's key, or a text.
+            k: how many, 1 to 1000.
+            kind: `word`, `sense` or `token`.
+            prefix: only units under it.
+            pos: only what can be this part of speech: n, v, a, r.
+            min_frequency: only what is tagged so often in the lexicon's corpus.
+            exact: miss none.
 
         Returns:
             label, similarity (cosine of the weights' square roots, 0..1), path, id, kind, origin, frequency.
 
         Raises:
-            NotFoundError: the dictionary does not have the text.
-            Error: k is not from 1 to 1000, or the kind is none.
+            NotFoundError: the dictionary does not have the text, or no codon a name in the prefix.
+            Error: k is not from 1 to 1000, or the kind or another filter is none.
         """
-        return self.decompose(text).neighbours(k, kind)
+        filters = {"prefix": prefix, "pos": pos, "min_frequency": min_frequency, "exact": exact}
+        return self.decompose(text).neighbours(k, kind, **filters)
 
-    def _near(self, weights: np.ndarray, k: int, *, unit: Unit | None, kind: str | None) -> "pl.DataFrame":
+    def _near(
+        self, weights: np.ndarray, k: int, *, unit: Unit | None, kind: str | None, prefix: str = "", pos: str = "",
+        min_frequency: int = 0, exact: bool = False,
+    ) -> "pl.DataFrame":  # fmt: skip
         """The units nearest to some weights, without `unit`, whose kind is that of the others unless told."""
         import polars as pl
 
@@ -255,15 +302,31 @@ class GenomeSpace:
         own = unit.id if unit else None
         if not 1 <= k <= 1000:
             raise Error(f"k is a number of neighbours from 1 to 1000, got {k}")
-        if kind not in ("word", "sense", "token"):
-            raise Error(f"a kind of unit is word, sense or token, got {kind!r}")
-        near = [(u, s) for u, s in queries.nearest(self._db, weights, k + 1, kind) if u.id != own][:k]
+        within = _within(prefix, kind, pos, min_frequency)
+        if exact or not within.everything:
+            found = queries.nearest(self._db, weights, k + 1, within)
+        else:
+            found = self._through_cells(weights, k + 1, kind)
+        near = [(u, s) for u, s in found if u.id != own][:k]
         self._note([u for u, _ in near], "disk")
         frame = _frame([u for u, _ in near])
         similarity = pl.Series("similarity", [s for _, s in near], pl.Float64)
         return frame.with_columns(similarity).select(
             "label", "similarity", "path", "id", "kind", "origin", "frequency"
         )
+
+    def _through_cells(self, weights: np.ndarray, k: int, kind: str) -> list[tuple[Unit, float]]:
+        """The units of the nearest cells, compared by their stored weights."""
+        if kind not in self._cells:
+            self._cells[kind] = Cells(self._db, kind)
+        root = np.sqrt(weights / weights.sum()).astype(np.float32)
+        candidates = queries.compositions(self._db, self._cells[kind].candidates(root, k))
+        if not candidates:
+            return []
+        near = np.sqrt(np.stack([own for _, own in candidates])) @ root
+        best = np.argsort(-near, kind="stable")[:k].tolist()
+        units = queries.units_numbered(self._db, [candidates[n][0] for n in best])
+        return list(zip(units, near[best].tolist(), strict=True))
 
     # Reasons
 
@@ -292,6 +355,22 @@ class GenomeSpace:
     def _define(self, origin: str, ref: int) -> str:
         lexicon = self._lexicons.get(origin)
         return definition_of(lexicon, ref) if lexicon is not None else ""
+
+
+def _within(prefix: str, kind: str | None, pos: str, min_frequency: int) -> Within:
+    """What is asked about.
+
+    Raises:
+        NotFoundError: a step of the prefix is no primitive.
+        Error: no such kind, no part of speech, or a negative frequency.
+    """
+    if kind not in (None, "word", "sense", "token"):
+        raise Error(f"a kind of unit is word, sense or token, got {kind!r}")
+    if len(pos) > 1 or pos not in _PARTS_OF_SPEECH:
+        raise Error(f"a part of speech is one letter of {', '.join(_PARTS_OF_SPEECH)}, got {pos!r}")
+    if min_frequency < 0:
+        raise Error(f"a frequency is a number from 0 on, got {min_frequency}")
+    return Within(*prefix_range(prefix), kind, pos, min_frequency)
 
 
 def _bare(text: str) -> str:
@@ -324,8 +403,8 @@ def _frame(units: list[Unit]) -> "pl.DataFrame":
 
     schema = {
         "id": pl.Int64, "kind": pl.String, "label": pl.String, "ref": pl.Int64, "origin": pl.String,
-        "method": pl.String, "frequency": pl.Int64,
+        "method": pl.String, "frequency": pl.Int64, "pos": pl.String,
     }  # fmt: skip
     paths = pl.Series("path", [GenomeID(unit.id).path for unit in units], pl.String)
     frame = pl.DataFrame(units, schema=schema, orient="row").with_columns(paths)
-    return frame.select("id", "path", "label", "kind", "origin", "method", "frequency")
+    return frame.select("id", "path", "label", "kind", "origin", "method", "frequency", "pos")

@@ -14,7 +14,7 @@ from genome.db.layout import lacking, layout, strangers
 LAYOUTS = {
     ("model", 2): "1a6d77e443e81db1",
     ("lexicon", 1): "b44953123440cdd0",
-    ("genome", 1): "a075635452791d89",
+    ("genome", 2): "8d0a6b145fec0946",
     ("delta", 1): "a96134fe8abfd009",
 }
 

@@ -124,8 +124,9 @@ def test_a_misspelling_is_helped(envelope):
 
 
 def test_a_prefix_is_one_range_scan(db):
-    plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + queries.UNITS_IN_RANGE, (0, 1, 1))]
-    assert plan == ["SEARCH unit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
+    told = {"first": 0, "last": 1, "kind": None, "pos": "", "least": 0, "limit": 1}
+    plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + queries.UNITS_IN_RANGE, told)]
+    assert plan == ["SEARCH u USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
 
 
 def test_the_empty_prefix_is_everything(db, envelope):
@@ -276,3 +277,50 @@ def test_the_journal_tells_neighbours_and_tokens(told, db):
     assert [row[1] for row in since()[-5:]] == frame["id"].to_list()
     identity = space.token_id("smollm2", 65)
     assert [row[:2] for row in since()] == [("unit", int(identity))]
+
+
+def test_neighbours_through_prefixes_are_those_of_the_whole_index(envelope):
+    """Nine of ten at least, over all words; what is found has the same similarity."""
+    words = [
+        "mother",
+        "kill",
+        "water",
+        "happy",
+        "computer",
+        "run",
+        "river",
+        "because",
+        "Paris",
+        "red",
+        "sing",
+        "law",
+    ]
+    shared = 0
+    for word in words:
+        found, exact = envelope.neighbours(word), envelope.neighbours(word, exact=True)
+        least = exact["similarity"].min() - 1e-3
+        shared += (found["similarity"] >= least).sum()
+    assert shared >= 0.95 * 10 * len(words)
+
+
+def test_neighbours_inside_a_range_and_filters(db, envelope):
+    """A prefix, a part of speech and a frequency: the vector index answers for what they leave."""
+    path = envelope.decompose("sing").id.names[0]
+    found = envelope.neighbours("sing", k=5, prefix=path, pos="v", min_frequency=3)
+    assert found.height == 5
+    first, beyond = prefix_range(path)
+    assert all(first <= i < beyond for i in found["id"])
+    left = envelope.units(path, kind="word", pos="v", min_frequency=3)
+    assert set(left["pos"].str.contains("v")) == {True}
+    assert left["frequency"].min() >= 3
+    rows = {i: queries.composition(db, i) for i in left["id"]}
+    root = np.sqrt(envelope.decompose("sing").weights)
+    own = envelope.decompose("sing").id
+    best = sorted((float(np.sqrt(w) @ root) for i, w in rows.items() if i != own), reverse=True)[:5]
+    assert found["similarity"].to_numpy() == pytest.approx(best, abs=2e-4)
+
+
+def test_filters_that_are_none(envelope):
+    for told in ({"kind": "lemma"}, {"pos": "x"}, {"pos": "nv"}, {"min_frequency": -1}):
+        with pytest.raises(Error, match="got"):
+            envelope.units("KNOW", **told)

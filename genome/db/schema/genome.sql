@@ -7,7 +7,8 @@ CREATE TABLE unit (
     ref        INTEGER NOT NULL,             -- its row in the database that it comes from
     origin     TEXT NOT NULL,                -- that database's name
     method     TEXT NOT NULL,                -- walk, senses, dictionary, embedding, structure
-    frequency  INTEGER NOT NULL              -- how often tagged in the lexicon's corpus; 0 where unknown
+    frequency  INTEGER NOT NULL,             -- how often tagged in the lexicon's corpus; 0 where unknown
+    pos        TEXT NOT NULL                 -- parts of speech, one letter each: nv; empty for a token
 ) STRICT;
 CREATE INDEX unit_by_label ON unit (label, kind);
 CREATE INDEX unit_by_folded_label ON unit (label COLLATE NOCASE, kind);
@@ -27,6 +28,23 @@ CREATE VIRTUAL TABLE composition_index USING vec0 (
     kind       TEXT PARTITION KEY,
     vector     FLOAT[65] DISTANCE_METRIC=cosine
 );
+
+-- Units of one kind whose IDs follow each other, with the mean direction of their vectors: neighbours are looked for
+-- in the cells whose centres are nearest.
+CREATE TABLE cell (
+    id         INTEGER PRIMARY KEY,          -- 1.. , in the order of kinds and IDs
+    kind       TEXT NOT NULL,
+    first      INTEGER NOT NULL,             -- the first unit's ID
+    size       INTEGER NOT NULL,
+    centre     BLOB NOT NULL                 -- 65 float16 of length 1
+) STRICT;
+
+-- What a cell holds, apart from its centre, so that reading all centres reads nothing else.
+CREATE TABLE cell_units (
+    cell       INTEGER PRIMARY KEY REFERENCES cell (id),
+    ids        BLOB NOT NULL,                -- int64 little-endian
+    vectors    BLOB NOT NULL                 -- 65 bytes a unit: the square roots of its weights, times 255
+) STRICT;
 
 -- The walk that made the compositions, one row a sense: what explanations are read from.
 CREATE TABLE walk (

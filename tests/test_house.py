@@ -16,7 +16,7 @@ PACKAGE = ROOT / "genome"
 
 # A room imports from lower floors only. On floor 0 and inside a room, imports run one way (no cycle).
 FLOORS = {
-    "errors": 0, "ids": 0, "primitives": 0, "progress": 0, "resources": 0,
+    "errors": 0, "ids": 0, "primitives": 0, "progress": 0, "resources": 0, "sizes": 0,
     "db": 1, "sources": 1,
     "model": 2, "decompose": 2, "speech": 2,
     "workbench": 3, "envelope": 3,

@@ -4,6 +4,7 @@ Sources: ggml's block structures, as in `genome.model.quant`.
 """
 
 from math import prod
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from genome.model.quant import Array
 
 BLOCK = 32
 STRIP = 16
+_LARGE_BYTES = 1 << 17
 
 
 class Dense(NamedTuple):
@@ -105,7 +107,7 @@ def pack(raw: np.ndarray, dtype: str) -> Matrix:
 
 def stack(matrix: Matrix, count: int) -> Matrix:
     """Room for so many matrices of this form (count, ..., out, in), which a device can take over without a copy."""
-    return type(matrix)(*(p if p is None else _empty((count, *p.shape), p.dtype) for p in matrix))
+    return type(matrix)(*(p if p is None else empty((count, *p.shape), p.dtype) for p in matrix))
 
 
 def finite(matrix: Matrix) -> np.ndarray:
@@ -163,14 +165,19 @@ def _halves(blocks: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
 
 
 def _aligned(values: np.ndarray) -> np.ndarray:
-    copy = _empty(values.shape, values.dtype)
+    copy = empty(values.shape, values.dtype)
     copy[...] = values
     return copy
 
 
-def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Memory that begins at a multiple of 64, which a device on the CPU takes over as it is."""
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Memory that begins at a multiple of 64, which a device on the CPU takes over as it is.
+
+    What is large is a mapping of its own: the system has it back as soon as it is no longer used.
+    """
     size = prod(shape) * dtype.itemsize
+    if size >= _LARGE_BYTES:
+        return np.frombuffer(mmap(-1, size), np.uint8).view(dtype).reshape(shape)
     raw = np.empty(size + 64, np.uint8)
     begin = -raw.ctypes.data % 64
     return raw[begin : begin + size].view(dtype).reshape(shape)

@@ -19,6 +19,8 @@ from genome.model.bytelevel import LETTERS
 from genome.sources import Source, fetch
 from genome.workbench import MODEL, Workbench
 
+os.environ.setdefault("GENOME_KERNEL", "jax")  # the reference; tests of the compiled kernel ask for it themselves
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what goes through pip: each test that uses the fixture `source`, itself or through another fixture."""

@@ -95,7 +95,7 @@ def test_dependencies_have_lower_bounds_only():
     ]
     for line in lines:
         assert re.fullmatch(
-            r"[a-z0-9-]+(\[[a-z]+\])?>=[0-9.]+|token-genome\[(serve|test)\]|reminis==[0-9.]+", line
+            r"[a-z0-9-]+(\[[a-z]+\])?>=[0-9.]+|token-genome\[(native|serve|test)\]|reminis==[0-9.]+", line
         ), line
 
 

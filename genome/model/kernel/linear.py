@@ -14,6 +14,8 @@ from jax import lax
 
 from genome.model.kernel import pallas
 from genome.model.kernel.forms import BLOCK, STRIP, Bytes, Dense, Joined, Matrix, Mixed, Nibbles
+from genome.model.kernel.native import product as native
+from genome.model.kernel.native.product import Native
 from genome.model.kernel.pallas import Tiled
 from genome.model.quant import Array
 
@@ -35,13 +37,13 @@ def of_layer(stacks: dict[str, Any], number: Array) -> dict[str, Any]:
     """What one layer has by role: vectors (L, n) cut out, matrices left in their stacks."""
     return {
         role: Layer(stack, number)
-        if isinstance(stack, tuple)
+        if isinstance(stack, tuple | Native)
         else lax.dynamic_index_in_dim(stack, number, 0, False)
         for role, stack in stacks.items()
     }
 
 
-def project(x: Array, matrix: Matrix | Tiled | Layer) -> Array:
+def project(x: Array, matrix: Matrix | Native | Tiled | Layer) -> Array:
     """Activations (T, in) times a matrix (out, in): (T, out), float32."""
     form, number = matrix if isinstance(matrix, Layer) else (matrix, None)
     return _project(x, form, number)
@@ -54,6 +56,8 @@ def _project(x: Array, form: Any, number: Array | None) -> Array:
     if isinstance(form, Mixed):
         branches = [partial(_project, x, stack) for stack in form.stacks]
         return lax.switch(form.kinds[number], branches, form.places[number])
+    if isinstance(form, Native):
+        return _project(x, form.form, number) if len(x) > 1 else native.product(x[0], form, number)[None]
     if isinstance(form, Tiled):
         return _project(x, form.form, number) if len(x) > 1 else pallas.product(x[0], form.form, number)[None]
     return _plainly(x, form if number is None else Layer(form, number))

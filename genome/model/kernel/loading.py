@@ -9,6 +9,7 @@ from jax import Array
 
 from genome.model.kernel.forms import Joined, Matrix, Mixed, finite, pack, stack
 from genome.model.kernel.layers import Params
+from genome.model.kernel.native.product import native
 from genome.model.kernel.pallas import tiled
 from genome.model.kernel.shape import JOINED, Shape, layer_shapes
 from genome.model.quant import dequantise
@@ -121,8 +122,7 @@ def _strange(weights: Weights, layers: list[list[TensorRow]]) -> TensorRow:
 def _placed(form: Any) -> Any:
     """A form on the device, its matrices wrapped in what computes their products there."""
     placed = jax.tree.map(lambda part: jax.device_put(part, may_alias=True), form)
-    if jax.default_backend() != "gpu":
-        return placed
+    wrapped = tiled if jax.default_backend() == "gpu" else native
     return jax.tree.map(
-        lambda it: tiled(it) if isinstance(it, Matrix) else it, placed, is_leaf=lambda it: isinstance(it, Matrix)
+        lambda it: wrapped(it) if isinstance(it, Matrix) else it, placed, is_leaf=lambda it: isinstance(it, Matrix)
     )

@@ -4,7 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from threading import Condition, RLock, get_ident
 from typing import Any, Self
@@ -56,7 +56,7 @@ class Connection(apsw.Connection):
             raise Error(_CLOSED) from error
 
     @contextmanager
-    def whole_state(self) -> Iterator[None]:
+    def whole_state(self) -> Iterator[apsw.Connection]:
         """`snapshot`, one for all threads that are in it.
 
         A thread that comes when it is no longer young lets it end first, for a second at most (those inside may
@@ -73,7 +73,7 @@ class Connection(apsw.Connection):
                     self._began = time.monotonic()
                 self._inside[me] += 1
         try:
-            yield
+            yield self
         finally:
             with self.turn:
                 if ours:
@@ -168,8 +168,10 @@ class _Cursor(apsw.Cursor):
 
 
 @contextmanager
-def snapshot(db: apsw.Connection) -> Iterator[None]:
+def snapshot(db: apsw.Connection) -> Iterator[apsw.Connection]:
     """All that the block reads is of one state of the database, whatever another process writes meanwhile.
+
+    Gives the connection that is open for the block: of a pool's database the one behind it.
 
     Nests, also across the threads that share a connection; inside a transaction it adds nothing. A writer waits
     for the block's end with its commit: keep the block short.
@@ -181,18 +183,31 @@ def snapshot(db: apsw.Connection) -> Iterator[None]:
         1
     """
     whole_state = getattr(db, "whole_state", None)
-    with _plain_state(db) if whole_state is None else whole_state():
-        yield
+    with _plain_state(db) if whole_state is None else whole_state() as opened:
+        yield opened
 
 
 @contextmanager
-def _plain_state(db: apsw.Connection) -> Iterator[None]:
+def looking_up(db: apsw.Connection) -> Iterator[apsw.Cursor]:
+    """`snapshot` with one cursor for many small questions, which takes a tenth of what a cursor for each takes.
+
+    Example:
+        >>> with looking_up(apsw.Connection(":memory:")) as cursor:
+        ...     [cursor.execute("SELECT ? + 1", (n,)).fetchone() for n in (1, 2)]
+        [(2,), (3,)]
+    """
+    with snapshot(db) as opened, closing(opened.cursor()) as cursor:
+        yield cursor
+
+
+@contextmanager
+def _plain_state(db: apsw.Connection) -> Iterator[apsw.Connection]:
     if db.in_transaction:
-        yield
+        yield db
         return
     db.execute("BEGIN")
     try:
-        yield
+        yield db
     finally:
         _end(db)
 

@@ -169,10 +169,10 @@ class Handle(apsw.Connection):
             return (self._openings, told) if arguments == ("data_version",) else told
 
     @contextmanager
-    def whole_state(self) -> Iterator[None]:
+    def whole_state(self) -> Iterator[apsw.Connection]:
         """For `snapshot`."""
-        with self._pool.lease(self) as db, snapshot(db):
-            yield
+        with self._pool.lease(self) as db, snapshot(db) as opened:
+            yield opened
 
     def close(self, force: bool = False) -> None:
         """Gives it back for good."""

@@ -1,7 +1,7 @@
 """Byte-level BPE: a word's bytes in letters (Radford et al. 2019), merged by the ranks of the table `merge`."""
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import partial
 
 import apsw
 
@@ -9,8 +9,10 @@ from genome.model import queries
 from genome.model.bytelevel import LETTERS, spelled
 from genome.model.merging import merged
 from genome.model.pretokenizers import rule
+from genome.model.queries import Asked
+from genome.model.recent import Recent
 
-_KEPT_PAIRS = 2048
+_KEPT_PAIRS = 8192
 
 
 class BytePairs:
@@ -30,35 +32,51 @@ class BytePairs:
     adds_blank = blank_once = False
 
     def __init__(self, db: apsw.Connection) -> None:
-        self._db = db
         self._rule = rule(str(queries.hyperparameter(db, "tokenizer.ggml.pre") or "default"))
         self.adds_bos = self._rule.adds_bos
-        self._letter = lru_cache(256)(self._find_letter)
-        self._pair = lru_cache(_KEPT_PAIRS)(lambda left, right: queries.merge(db, left, right))
+        self._letters: dict[int, int | None] = {}
+        self._pairs: Recent[int, tuple[int, int] | tuple[()]] = Recent(_KEPT_PAIRS)
 
     def words(self, text: str, *, begins: bool) -> Iterable[str]:
         """The words of a text, in order; joined they are the text. Whether it `begins` is all the same."""
         return self._rule.words(text)
 
-    def tokens(self, word: str) -> list[tuple[int, int]]:
+    def tokens(self, word: str, asked: Asked) -> list[tuple[int, int]]:
         """The tokens of a word, each with how many of its bytes it stands for.
 
         A byte whose letter neither is a token nor takes part in a merge is left out, as in llama.cpp.
+
+        Args:
+            word: one of `words`.
+            asked: answers the questions that are not remembered.
         """
         data = word.encode()
-        if self._rule.whole_words and (number := queries.piece_id(self._db, spelled(data))) is not None:
+        if self._rule.whole_words and (number := queries.piece_id(asked, spelled(data))) is not None:
             return [(number, len(data))]
-        parts = [number for byte in data if (number := self._letter(byte)) is not None]
-        return [one for part, size in merged(parts, self._pair) for one in self._tokens_of(part, size)]
+        parts = [number for byte in data if (number := self._letter(asked, byte)) is not None]
+        found = merged(parts, partial(self._pair, asked))
+        return [one for part, size in found for one in _tokens_of(asked, part, size)]
 
-    def _find_letter(self, byte: int) -> int | None:
+    def _letter(self, asked: Asked, byte: int) -> int | None:
         """The number of a byte's letter: a token, or a part of merges that is none."""
-        number = queries.piece_id(self._db, LETTERS[byte])
-        return queries.fragment_id(self._db, LETTERS[byte]) if number is None else number
+        if byte not in self._letters:
+            number = queries.piece_id(asked, LETTERS[byte])
+            self._letters[byte] = queries.fragment_id(asked, LETTERS[byte]) if number is None else number
+        return self._letters[byte]
 
-    def _tokens_of(self, part: int, size: int) -> list[tuple[int, int]]:
-        """Tokens and their bytes: a part that is one, or its letters of a byte each."""
-        if part >= 0:
-            return [(part, size)]
-        letters = queries.fragment_piece(self._db, part)
-        return [(number, 1) for letter in letters if (number := queries.piece_id(self._db, letter)) is not None]
+    def _pair(self, asked: Asked, left: int, right: int) -> tuple[int, int] | None:
+        """Rank and result of two parts; None where they do not merge."""
+        key = (left << 32) + right  # one number takes half of a pair's memory
+        found = self._pairs.get(key)
+        if found is None:
+            found = queries.merge(asked, left, right) or ()
+            self._pairs.put(key, found)
+        return found or None
+
+
+def _tokens_of(asked: Asked, part: int, size: int) -> list[tuple[int, int]]:
+    """Tokens and their bytes: a part that is one, or its letters of a byte each."""
+    if part >= 0:
+        return [(part, size)]
+    letters = queries.fragment_piece(asked, part)
+    return [(number, 1) for letter in letters if (number := queries.piece_id(asked, letter)) is not None]

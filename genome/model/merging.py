@@ -10,17 +10,22 @@ from typing import TypeVar
 
 Part = TypeVar("Part", int, str)
 
+_FEW = 32
+"""Of so many parts, looking at all pairs each time is faster than a heap."""
+_NEVER = float("inf")
+
 
 def merged(
     parts: Sequence[Part], pair: Callable[[Part, Part], tuple[float, Part] | None]
 ) -> list[tuple[Part, int]]:
     """Merges neighbours, lowest rank first and of equal ones the leftmost, until no pair merges.
 
-    A heap of pairs over a linked list: n parts take O(n log n), so that a long word costs no more than its length.
+    Of many parts a heap of pairs over a linked list: n parts take O(n log n), so that a long word costs no more
+    than its length.
 
     Args:
         parts: numbers or texts.
-        pair: rank and result of two parts; None where they do not merge.
+        pair: rank, a finite number, and result of two parts; None where they do not merge.
 
     Returns:
         What is left, and of how many of the parts each is made.
@@ -29,6 +34,32 @@ def merged(
         >>> merged("aaaaa", lambda left, right: (0, "aa") if left == right == "a" else None)
         [('aa', 2), ('aa', 2), ('a', 1)]
     """
+    return _few_merged(parts, pair) if len(parts) <= _FEW else _many_merged(parts, pair)
+
+
+def _few_merged(
+    parts: Sequence[Part], pair: Callable[[Part, Part], tuple[float, Part] | None]
+) -> list[tuple[Part, int]]:
+    left, sizes = list(parts), [1] * len(parts)
+    found = list(map(pair, left, left[1:]))
+    ranks = [one[0] if one else _NEVER for one in found]
+    while ranks and (best := min(ranks)) < _NEVER:
+        place = ranks.index(best)
+        one = found[place]
+        assert one is not None
+        left[place] = one[1]
+        sizes[place] += sizes.pop(place + 1)
+        del left[place + 1], found[place], ranks[place]
+        for at in (place - 1, place):
+            if 0 <= at < len(ranks):
+                found[at] = one = pair(left[at], left[at + 1])
+                ranks[at] = one[0] if one else _NEVER
+    return list(zip(left, sizes, strict=True))
+
+
+def _many_merged(
+    parts: Sequence[Part], pair: Callable[[Part, Part], tuple[float, Part] | None]
+) -> list[tuple[Part, int]]:
     last = len(parts) - 1
     left_of: list[Part | None] = list(parts)
     following = list(range(1, last + 2))

@@ -9,6 +9,9 @@ from genome.errors import Error, NotFoundError
 
 _MOST_ROWS = 1 << 40
 
+Asked = apsw.Connection | apsw.Cursor
+"""What answers a question: a connection, or one cursor for many small ones (`genome.db.connection.looking_up`)."""
+
 
 class TokenRow(NamedTuple):
     """A token: the number the model uses, the source's spelling, the bytes in text, GGUF's type, the score."""
@@ -150,16 +153,16 @@ def special_tokens(db: apsw.Connection) -> list[tuple[int, str, int]]:
     return list(db.execute(sql))
 
 
-def piece_id(db: apsw.Connection, piece: str) -> int | None:
+def piece_id(db: Asked, piece: str) -> int | None:
     """The number of the token spelled so; the last one where several are."""
     sql = "SELECT id FROM token WHERE piece = ? ORDER BY id DESC LIMIT 1"
-    return next((number for (number,) in db.execute(sql, (piece,))), None)
+    return _first(db.execute(sql, (piece,)).fetchone())
 
 
-def scored_piece(db: apsw.Connection, piece: str) -> tuple[int, float] | None:
+def scored_piece(db: Asked, piece: str) -> tuple[int, float] | None:
     """Number and score (0 where it has none) of the token spelled so; of the last one where several are."""
     sql = "SELECT id, coalesce(score, 0.0) FROM token WHERE piece = ? ORDER BY id DESC LIMIT 1"
-    return next(iter(db.execute(sql, (piece,))), None)
+    return db.execute(sql, (piece,)).fetchone()
 
 
 def pieces_across(db: apsw.Connection, sign: str) -> list[str]:
@@ -173,22 +176,28 @@ def has_merges(db: apsw.Connection) -> bool:
     return bool(next(found for (found,) in db.execute("SELECT EXISTS (SELECT 1 FROM merge)")))
 
 
-def fragment_id(db: apsw.Connection, piece: str) -> int | None:
+def fragment_id(db: Asked, piece: str) -> int | None:
     """The number (below 0) of a part of merges that is no token."""
-    return next((number for (number,) in db.execute("SELECT id FROM fragment WHERE piece = ?", (piece,))), None)
+    return _first(db.execute("SELECT id FROM fragment WHERE piece = ?", (piece,)).fetchone())
 
 
-def fragment_piece(db: apsw.Connection, number: int) -> str:
+def fragment_piece(db: Asked, number: int) -> str:
     """The spelling of a part of merges that is no token."""
     sql = "SELECT piece FROM fragment WHERE id = ?"
-    piece = next((p for (p,) in db.execute(sql, (number,))), "")
+    piece = _first(db.execute(sql, (number,)).fetchone()) or ""
     return piece if isinstance(piece, str) else piece.decode("utf-8", "replace")
 
 
-def merge(db: apsw.Connection, left: int, right: int) -> tuple[int, int] | None:
+def merge(db: Asked, left: int, right: int) -> tuple[int, int] | None:
     """Rank and result of a pair of parts; None if they do not merge."""
-    sql = "SELECT rank, result_id FROM merge WHERE left_id = ? AND right_id = ? ORDER BY rank LIMIT 1"
-    return next(iter(db.execute(sql, (left, right))), None)
+    # A pair has one result: the order is that of the index, so that nothing is sorted.
+    sql = "SELECT rank, result_id FROM merge WHERE left_id = ? AND right_id = ? ORDER BY result_id, rank LIMIT 1"
+    return db.execute(sql, (left, right)).fetchone()
+
+
+def _first(row: tuple | None) -> Any:
+    """The one value of a row; None where there is no row."""
+    return None if row is None else row[0]
 
 
 def merge_parts(db: apsw.Connection) -> Iterator[tuple[str | bytes, int, str | bytes | None]]:

@@ -1,6 +1,7 @@
-"""A bounded memory of what was asked lately, in two generations: half of what the links of an LRU cache take."""
+"""A bounded memory of what was asked: a plain dictionary, half of what the links of an LRU cache take."""
 
 from collections.abc import Hashable
+from itertools import islice
 from typing import Generic, TypeVar
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -8,41 +9,37 @@ _Value = TypeVar("_Value")
 
 
 class Recent(Generic[_Key, _Value]):
-    """Remembers at least the last `most` / 2 keys, and never more than `most`.
+    """Remembers no more than `most` keys; when it is full, every second one is forgotten.
 
-    What is asked again moves into the young generation; when that is full, it becomes the old one, and what was
-    old is forgotten.
+    What does not fit whole is then still known in part when it comes again from its beginning, of which an LRU
+    cache would know nothing any more.
 
     Args:
         most: keys that are held, 2 or more.
 
     Example:
         >>> recent = Recent(4)
-        >>> for number in range(6):
+        >>> for number in range(5):
         ...     recent.put(number, str(number))
-        ...     kept = recent.get(0)
-        >>> kept, recent.get(5), recent.get(1), len(recent)
-        ('0', '5', None, 3)
+        >>> recent.get(0), recent.get(1), recent.get(4), len(recent)
+        ('0', None, '4', 3)
     """
 
     def __init__(self, most: int) -> None:
-        self._room = most // 2
-        self._young: dict[_Key, _Value] = {}
-        self._old: dict[_Key, _Value] = {}
+        self._most = most
+        self._held: dict[_Key, _Value] = {}
 
     def get(self, key: _Key) -> _Value | None:
         """What was put under the key; None where it is forgotten or never was."""
-        found = self._young.get(key)
-        if found is None and (found := self._old.pop(key, None)) is not None:
-            self.put(key, found)
-        return found
+        return self._held.get(key)
 
     def put(self, key: _Key, value: _Value) -> None:
         """Remembers a value, which is not None."""
-        if len(self._young) >= self._room:
-            self._old, self._young = self._young, {}
-        self._young[key] = value
+        if len(self._held) >= self._most:
+            for old in list(islice(self._held, 0, None, 2)):
+                del self._held[old]
+        self._held[key] = value
 
     def __len__(self) -> int:
         """How many keys are held."""
-        return len(self._young) + len(self._old)
+        return len(self._held)

@@ -6,7 +6,7 @@ before the text.
 
 import re
 from collections.abc import Iterable
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
 from itertools import chain, pairwise
 
 import apsw
@@ -14,6 +14,8 @@ import apsw
 from genome.errors import Error
 from genome.model import queries
 from genome.model.merging import merged
+from genome.model.queries import Asked
+from genome.model.recent import Recent
 
 BLANK = "\u2581"
 BLANKS = "tokenizer.genome.blanks"
@@ -21,7 +23,9 @@ BLANKS = "tokenizer.genome.blanks"
 
 `each` text between special tokens (the usual); `each, unless there is one`; `first, unless there is one`.
 """
-_KEPT_PAIRS = 2048
+_KEPT_PIECES = 8192
+_UNCUT = 1024
+"""Characters that are encoded in one piece, before it pays to look at all tokens for where texts may be cut."""
 _LINES = re.compile(r"\n+|[^\n]+")
 
 
@@ -57,62 +61,81 @@ class SentencePieces:
                 f"{db.filename} has a SentencePiece tokenizer with a normaliser or pre-tokenizer of its own, which "
                 "is not known; wanted one that treats blanks alone, as Llama-2's, Mistral's and Gemma's do"
             )
-        self._piece = lru_cache(_KEPT_PAIRS)(lambda piece: queries.scored_piece(db, piece))
-        self._pair = lru_cache(_KEPT_PAIRS)(self._ranked if queries.has_merges(db) else self._scored)
+        self._uncut = _UNCUT
+        self._pieces: Recent[str, tuple[int, float] | tuple[()]] = Recent(_KEPT_PIECES)
+        self._pair = self._ranked if queries.has_merges(db) else self._scored
 
     def words(self, text: str, *, begins: bool) -> Iterable[str]:
-        """The words of a text, in order, blanks spelled U+2581.
+        """The words of a text, in order; joined they are the text, with a blank before it where it gets one.
 
         Args:
             text: without special tokens.
             begins: it is one before which the model wants a blank.
         """
-        spelled = text.replace(" ", BLANK)
-        if begins and not (self._lacking and spelled.startswith(BLANK)):
-            spelled = BLANK + spelled
-        lines = _LINES.findall(spelled) if self._by_lines else [spelled]
-        return (found[0] for line in lines for found in self._words.finditer(line))
+        blank = " " if begins and not (self._lacking and text.startswith((" ", BLANK))) else ""
+        self._uncut -= len(text)
+        if self._uncut > 0 or self._by_lines:
+            lines = _LINES.findall(blank + text) if self._by_lines else [blank + text]
+            yield from lines if self._uncut > 0 else chain.from_iterable(map(self._words.findall, lines))
+            return
+        for found in self._words.finditer(text):  # without a copy of the whole text
+            yield blank + found[0]
+            blank = ""
+        if blank:
+            yield blank
 
-    def tokens(self, word: str) -> list[tuple[int, int]]:
+    def tokens(self, word: str, asked: Asked) -> list[tuple[int, int]]:
         """The tokens of a word, each with how many bytes of the text it stands for.
 
         A character that is no token becomes the tokens of its bytes, or where there are none the unknown token.
+
+        Args:
+            word: one of `words`.
+            asked: answers the questions that are not remembered.
         """
         found = []
-        for piece, _ in merged(word, self._pair):
-            if (row := self._piece(piece)) is not None:
+        for piece, _ in merged(word.replace(" ", BLANK), partial(self._pair, asked)):
+            if row := self._piece(asked, piece):
                 found.append((row[0], len(piece.replace(BLANK, " ").encode())))
             else:
-                found += self._bytes(piece)
+                found += self._bytes(asked, piece)
         return found
 
-    def _bytes(self, piece: str) -> list[tuple[int, int]]:
+    def _piece(self, asked: Asked, piece: str) -> tuple[int, float] | tuple[()]:
+        """Number and score of the token spelled so; nothing where there is none."""
+        found = self._pieces.get(piece)
+        if found is None:
+            found = queries.scored_piece(asked, piece) or ()
+            self._pieces.put(piece, found)
+        return found
+
+    def _bytes(self, asked: Asked, piece: str) -> list[tuple[int, int]]:
         data = piece.replace(BLANK, " ").encode()
-        rows = [self._piece(f"<0x{byte:02X}>") for byte in data]
+        rows = [self._piece(asked, f"<0x{byte:02X}>") for byte in data]
         if all(rows):
-            return [(row[0], 1) for row in rows if row is not None]
+            return [(row[0], 1) for row in rows if row]
         unknown = queries.hyperparameter(self._db, "tokenizer.ggml.unknown_token_id")
         return [(unknown, len(data))] if isinstance(unknown, int) else []
 
-    def _scored(self, left: str, right: str) -> tuple[float, str] | None:
+    def _scored(self, asked: Asked, left: str, right: str) -> tuple[float, str] | None:
         """The higher the score of the whole, the earlier it is merged."""
-        row = self._piece(left + right)
-        return None if row is None else (-row[1], left + right)
+        row = self._piece(asked, left + right)
+        return (-row[1], left + right) if row else None
 
-    def _ranked(self, left: str, right: str) -> tuple[float, str] | None:
-        first, second = self._piece(left), self._piece(right)
-        if first is None or second is None or (found := queries.merge(self._db, first[0], second[0])) is None:
+    def _ranked(self, asked: Asked, left: str, right: str) -> tuple[float, str] | None:
+        first, second = self._piece(asked, left), self._piece(asked, right)
+        if not (first and second and (found := queries.merge(asked, first[0], second[0]))):
             return None
         return found[0], left + right
 
     @cached_property
     def _words(self) -> re.Pattern[str]:
         """Blanks and what follows them; of blanks behind a character of `_reaching`, the word goes on."""
+        blank = f"[ {BLANK}]"
+        rest = f"[^ {BLANK}]"
         across = "".join(re.escape(sign) for sign in sorted(self._reaching()))
-        if not across:
-            return re.compile(f"{BLANK}*[^{BLANK}]+|{BLANK}+")
-        more = f"(?:(?<=[{across}]){BLANK}+[^{BLANK}]*)*"
-        return re.compile(f"{BLANK}*[^{BLANK}]+{more}|{BLANK}+")
+        more = f"(?:(?<=[{across}]){blank}+{rest}*)*" if across else ""
+        return re.compile(f"{blank}*{rest}+{more}|{blank}+")
 
     def _reaching(self) -> set[str]:
         """The characters that some token has before a blank: a look at all tokens, 5 to 50 ms, once."""

@@ -7,23 +7,27 @@ first encode of a process takes milliseconds at any size.
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from operator import index
 from typing import TYPE_CHECKING, Generic, SupportsIndex, TypeVar
 
 import apsw
 
-from genome.db.connection import snapshot
+from genome.db.connection import looking_up
 from genome.errors import Error
 from genome.model import queries
 from genome.model.bytepairs import BytePairs
+from genome.model.queries import Asked
 from genome.model.recent import Recent
 from genome.model.sentencepieces import SentencePieces
 
 if TYPE_CHECKING:
     from genome.db.journal import Access, Journal
 
-_KEPT_WORDS = 49152
+_KEPT_WORDS = 24576
 _KEPT_TOKENS = 4096
+_AT_ONCE = 512
+"""Words whose look-ups share one lock: some milliseconds where all of them are new."""
 _LONGEST_KEPT = 64
 """Characters of a word that is remembered: what is kept has a bound whatever the text."""
 _EATS_NOTHING = ("<unk>", "<s>", "<|endoftext|>")
@@ -95,7 +99,7 @@ class Tokenizer:
         name_of_model = str(queries.hyperparameter(db, "general.name") or "").lower()
         self._eats = "phi-3" in name_of_model or "phi3" in name_of_model
         self._recent: Recent[str, _Kept[tuple[int, ...]]] = Recent(_KEPT_WORDS)
-        self._plain: Recent[str, tuple[int, ...]] = Recent(_KEPT_WORDS)
+        self._plain: Recent[str, int | tuple[int, ...]] = Recent(_KEPT_WORDS)
         self._token = lru_cache(_KEPT_TOKENS)(self._read_token)
 
     def encode(self, text: str, *, bos: bool = False, special: bool = True, begins: bool = True) -> list[int]:
@@ -128,11 +132,13 @@ class Tokenizer:
                 continue
             words = self._words.words(part, begins=begins)
             if self._journal is None:
-                for word in words:
-                    found += self._plain.get(word) or self._encode_word(word)
+                for told in self._remembered(words, self._plain, self._encode_word):
+                    if isinstance(told, int):
+                        found.append(told)
+                    else:
+                        found += told
             else:
-                for word in words:
-                    kept = self._recent.get(word) or self._encode_noted(word)
+                for kept in self._remembered(words, self._recent, self._encode_noted):
                     found += kept.value
                     touched += kept.accesses()
             begins = False
@@ -192,10 +198,6 @@ class Tokenizer:
         number = queries.hyperparameter(self._db, f"tokenizer.ggml.{name}_token_id")
         return number if isinstance(number, int) and 0 <= number < self.size else None
 
-    def _part(self, piece: str) -> int | None:
-        number = queries.piece_id(self._db, piece)
-        return queries.fragment_id(self._db, piece) if number is None else number
-
     def _parts(self, text: str, special: bool) -> Iterator[str | int]:
         """The text cut at the special tokens in it; longer ones are looked for first, in the whole text."""
         parts: list[str | int] = [text] if text else []
@@ -224,22 +226,34 @@ class Tokenizer:
         row = queries.token_bytes(self._db, number)
         return _Kept(row, self._read([(number, len(row[0]))] if row else []))
 
-    def _encode_word(self, word: str) -> tuple[int, ...]:
-        numbers = tuple(number for number, _ in self._look_up(word))
-        if len(word) <= _LONGEST_KEPT:
-            self._plain.put(word, numbers)
-        return numbers
+    def _remembered(
+        self, words: Iterable[str], recent: Recent[str, "_Value"], encode: Callable[[str, Asked], "_Value"]
+    ) -> Iterator["_Value"]:
+        """What is remembered of words, in their order; those that are not are encoded."""
+        words = iter(words)
+        while some := list(islice(words, _AT_ONCE)):
+            known = [one for word in some if (one := recent.get(word)) is not None]
+            if len(known) == len(some):
+                yield from known
+                continue
+            found: list[_Value] = []
+            with looking_up(self._db) as asked:
+                for word in some:
+                    if (one := recent.get(word)) is None:
+                        one = encode(word, asked)
+                        if len(word) <= _LONGEST_KEPT:
+                            recent.put(word, one)
+                    found.append(one)
+            yield from found
 
-    def _encode_noted(self, word: str) -> "_Kept[tuple[int, ...]]":
-        sized = self._look_up(word)
-        kept = _Kept(tuple(number for number, _ in sized), self._read(sized))
-        if len(word) <= _LONGEST_KEPT:
-            self._recent.put(word, kept)
-        return kept
+    def _encode_word(self, word: str, asked: Asked) -> int | tuple[int, ...]:
+        """A word's tokens; where it is one, its number alone: most are, and that is a third of the memory."""
+        numbers = tuple(number for number, _ in self._words.tokens(word, asked))
+        return numbers[0] if len(numbers) == 1 else numbers
 
-    def _look_up(self, word: str) -> list[tuple[int, int]]:
-        with snapshot(self._db):  # one lock for a word's look-ups
-            return self._words.tokens(word)
+    def _encode_noted(self, word: str, asked: Asked) -> "_Kept[tuple[int, ...]]":
+        sized = self._words.tokens(word, asked)
+        return _Kept(tuple(number for number, _ in sized), self._read(sized))
 
     def _read(self, sized: Iterable[tuple[int, int]]) -> "tuple[Access, ...]":
         """Tokens and their bytes as the journal wants them."""

@@ -11,10 +11,10 @@ from tokenizers import AddedToken, models, trainers
 from tokenizers import Tokenizer as Oracle
 
 from genome.db.connect import opened
+from genome.db.connection import looking_up
 from genome.errors import Error
 from genome.model import Tokenizer, queries
 from genome.model.formats.dispatch import import_model
-from genome.model.merging import merged
 from genome.model.sentencepieces import SentencePieces
 
 REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
@@ -101,8 +101,9 @@ def test_scores_merge_as_ranks_do(both, tmp_path):
     by_ranks = tokenizer._words
     by_scores = SentencePieces(tokenizer._db, "llama")
     by_scores._pair = by_scores._scored
-    for text in TEXT:
-        assert by_scores.tokens(text) == by_ranks.tokens(text)
+    with looking_up(tokenizer._db) as asked:
+        for text in TEXT:
+            assert by_scores.tokens(text, asked) == by_ranks.tokens(text, asked)
 
 
 @pytest.mark.parametrize(
@@ -130,16 +131,29 @@ def test_words_lose_no_merge(vocabulary, name, text):
     """Cut into words, a text has the tokens that it has as a whole; Gemma's `>▁</` reaches across words."""
     with opened(vocabulary(name)) as db:
         pieces = SentencePieces(db, "gemma4" if name == "gemma-4" else "llama")
-        for line in text.splitlines():
-            spelled = line.replace(" ", "▁")
-            words = list(pieces.words(line, begins=False))
-            assert "".join(words) == spelled
-            assert [one for word in words for one in merged(word, pieces._pair)] == merged(spelled, pieces._pair)
+        pieces._uncut = 0
+        with looking_up(db) as asked:
+            for line in text.splitlines():
+                words = list(pieces.words(line, begins=False))
+                assert "".join(words) == line
+                assert [one for word in words for one in pieces.tokens(word, asked)] == pieces.tokens(line, asked)
+
+
+def test_the_first_texts_are_not_cut(vocabulary):
+    """Looking at all tokens for where a text may be cut takes longer than a short text is worth."""
+    with opened(vocabulary("llama-spm")) as db:
+        pieces = SentencePieces(db, "llama")
+        assert list(pieces.words("one two", begins=True)) == [" one two"]
+        assert list(pieces.words("one two " * 128, begins=True))[:3] == [" one", " two", " one"]
+        assert list(pieces.words(" ", begins=True)) == ["  "]
+        assert list(pieces.words("", begins=True)) == [" "]
 
 
 def test_a_word_goes_on_where_a_token_reaches_across(vocabulary):
     with opened(vocabulary("gemma-4")) as db:
-        assert list(SentencePieces(db, "gemma4").words("a> </b> c d", begins=False)) == ["a>▁</b>▁c", "▁d"]
+        pieces = SentencePieces(db, "gemma4")
+        pieces._uncut = 0
+        assert list(pieces.words("a> </b> c d", begins=False)) == ["a> </b> c", " d"]
 
 
 def test_special_tokens_of_phi3_take_the_white_space_behind_them(vocabulary):

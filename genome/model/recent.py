@@ -22,7 +22,7 @@ class Recent(Generic[_Key, _Value]):
         >>> for number in range(5):
         ...     recent.put(number, str(number))
         >>> recent.get(0), recent.get(1), recent.get(4), len(recent)
-        ('0', None, '4', 3)
+        (None, '1', '4', 3)
     """
 
     def __init__(self, most: int) -> None:

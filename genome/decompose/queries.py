@@ -61,6 +61,14 @@ def units_labelled(db: apsw.Connection, label: str, kind: str, *, fold_case: boo
     return [Unit(*row) for row in db.execute(sql, (label, kind))]
 
 
+def words_labelled(db: apsw.Connection, labels: str) -> list[Unit]:
+    """The words whose labels are among those of a JSON list, in either case; the most frequent first."""
+    sql = f"""
+        {_UNIT} WHERE label COLLATE NOCASE IN (SELECT value FROM json_each(?)) AND kind = 'word'
+        ORDER BY frequency DESC, id"""
+    return [Unit(*row) for row in db.execute(sql, (labels,))]
+
+
 def unit_of(db: apsw.Connection, kind: str, origin: str, ref: int) -> Unit | None:
     """The unit of a row in another database: token 42 of `smollm2`."""
     sql = f"{_UNIT} WHERE kind = ? AND origin = ? AND ref = ?"
@@ -203,11 +211,12 @@ def spelled_like(db: apsw.Connection, prefix: str, limit: int) -> list[str]:
 
 def parts_of_speech(db: apsw.Connection, lemma: str) -> str:
     """The parts of speech of a lower-case lemma's senses, one letter each; empty where it is no word."""
-    sql = """
-        SELECT DISTINCT sense.label FROM unit AS word JOIN word_sense ON word_id = word.id
-        JOIN unit AS sense ON sense.id = sense_id WHERE word.label = ? AND word.kind = 'word'"""
-    letters = {label.rsplit(".", 2)[-2] for (label,) in db.execute(sql, (lemma,))}
-    return "".join(sorted("a" if letter == "s" else letter for letter in letters))
+    return "".join(pos for (pos,) in db.execute("SELECT pos FROM unit WHERE label = ? AND kind = 'word'", (lemma,)))
+
+
+def irregular_forms(db: apsw.Connection) -> list[tuple[str, str, str]]:
+    """All irregular forms: form, part of speech, lemma."""
+    return [(form, pos, lemma) for form, pos, lemma in db.execute("SELECT form, pos, lemma FROM form")]
 
 
 def irregular_lemmas(db: apsw.Connection, form: str, pos: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import difflib
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,13 +11,14 @@ import apsw
 import numpy as np
 
 from genome.db.journal import Access, Journal
-from genome.decompose import addresses, queries
+from genome.decompose import addresses, bulk, queries
 from genome.decompose.anchors import exponents, primes_by_name
 from genome.decompose.cells import Cells
 from genome.decompose.decomposition import Chain, Decomposition, Explanation, Reason, SenseShare
 from genome.decompose.dictionary import CLOSED_CLASS
 from genome.decompose.explain import CHAINS, chains_to
 from genome.decompose.glosses import function_words
+from genome.decompose.labels import Fetched, Labels, Stored
 from genome.decompose.lexicon import definition_of
 from genome.decompose.queries import Unit, Within
 from genome.decompose.word_shares import EXPONENT_SHARE
@@ -33,6 +34,9 @@ _METHODS = {"senses": "senses of", "walk": "definitions of", "dictionary": "a wo
             "embedding": "token embeddings of", "structure": "structure of"}  # fmt: skip
 
 _STORED_WEIGHT_BYTES = 2
+
+_FEW = 100
+"""So many words are looked up one by one."""
 
 _PARTS_OF_SPEECH = "nvarcpod"
 """Noun, verb, adjective, adverb; conjunction, preposition, pronoun, determiner."""
@@ -63,6 +67,7 @@ class GenomeSpace:
         self._name, self._journal = name, journal
         self._found: dict[str, Unit | None] = {}
         self._cells: dict[str, Cells] = {}
+        self._labels = Stored(db)
 
     # Units
 
@@ -73,30 +78,33 @@ class GenomeSpace:
         if not known:
             if len(kept) > 50_000:
                 self._found = kept = {}
-            kept[text] = self._find(_bare(text))
+            kept[text] = self._find(_bare(text), self._labels)
         if (found := kept[text]) is not None:
             self._note([found], "memory" if known else "disk")
         return found
 
-    def _find(self, text: str) -> Unit | None:
-        db = self._db
-        written = (
-            queries.units_labelled(db, text, "word")
-            or queries.units_labelled(db, text.lower(), "word")
-            or queries.units_labelled(db, text, "word", fold_case=True)
-        )
-        if written and (written[0].frequency or self._is_function_word(text)):
+    def _find(self, text: str, labels: Labels) -> Unit | None:
+        written = labels.words(text) or labels.words(text.lower()) or labels.words(text, fold_case=True)
+        if written and (written[0].frequency or not CLOSED_CLASS.isdisjoint(labels.parts_of_speech(text.lower()))):
             return written[0]
-        forms = lemmas(text.lower(), partial(queries.parts_of_speech, db), partial(queries.irregular_lemmas, db))
-        found = [unit for lemma, _ in forms for unit in queries.units_labelled(db, lemma, "word")]
+        forms = lemmas(text.lower(), labels.parts_of_speech, labels.irregular)
+        found = [unit for lemma, _ in forms for unit in labels.words(lemma)]
         found = sorted(written + found, key=lambda unit: -unit.frequency)  # *sang* is *sing* before it is ginseng
-        found += queries.units_labelled(db, text.replace(" ", "_"), "sense", fold_case=True)
+        if not found and "." in text:
+            found = queries.units_labelled(self._db, text.replace(" ", "_"), "sense", fold_case=True)
         if not found and (whole := uncontracted(text)) != text:
-            return self._find(whole)
+            return self._find(whole, labels)
         return found[0] if found else None
 
-    def _is_function_word(self, text: str) -> bool:
-        return not CLOSED_CLASS.isdisjoint(queries.parts_of_speech(self._db, text.lower()))
+    def _find_all(self, words: set[str]) -> dict[str, Unit | None]:
+        """The units of words, those not met before in a few queries."""
+        new = {word: _bare(word) for word in words if word not in self._found}
+        if new:
+            labels = Fetched(self._db, new.values()) if len(new) > _FEW else self._labels
+            if len(self._found) + len(new) > 50_000:
+                self._found = {word: self._found[word] for word in words if word in self._found}
+            self._found |= {word: self._find(bare, labels) for word, bare in new.items()}
+        return {word: self._found[word] for word in words}
 
     def _missing(self, text: str) -> NotFoundError:
         """What to raise where no unit has a text as its name: it tells words that are spelled alike."""
@@ -238,23 +246,25 @@ class GenomeSpace:
 
     def decompose_text(self, text: str) -> "pl.DataFrame":
         """One row a word: word, unit, id, path, leading, weight, weights (65); null where it is not known."""
+        words = split_words(text)
+        return bulk.by_word(words, self._vocabulary(set(words)))
+
+    def decompose_texts(self, texts: "pl.Series | Iterable[str | None]") -> "pl.DataFrame":
+        """One row a text: text, words, known, id, path, leading, weight, weights (65), as `decompose` has them.
+
+        Args:
+            texts: a Polars column of strings, or strings.
+        """
         import polars as pl
 
-        rows = []
-        for word in split_words(text):
-            unit = self.find(word)
-            weights = self._composition(unit) if unit else None
-            if unit is None or weights is None:
-                rows.append((word, None, None, None, None, None, None))
-                continue
-            best = int(weights.argmax())
-            path = GenomeID(unit.id).path
-            rows.append((word, unit.label, unit.id, path, KEYS[best], float(weights[best]), weights.tolist()))
-        schema = {
-            "word": pl.String, "unit": pl.String, "id": pl.Int64, "path": pl.String, "leading": pl.String,
-            "weight": pl.Float32, "weights": pl.Array(pl.Float32, 65),
-        }  # fmt: skip
-        return pl.DataFrame(rows, schema=schema, orient="row")
+        column = pl.Series("text", texts if isinstance(texts, pl.Series) else list(texts), pl.String)
+        split = bulk.split_all(column)
+        return bulk.by_text(column, split, self._vocabulary({word for words in split for word in words}))
+
+    def _vocabulary(self, words: set[str]) -> bulk.Vocabulary:
+        vocabulary = bulk.Vocabulary(self._db, self._find_all(words))
+        self._note(vocabulary.units, "disk")
+        return vocabulary
 
     def neighbours(
         self,

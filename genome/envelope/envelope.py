@@ -201,6 +201,18 @@ class Envelope:
         """One row a word: word, unit, id, path, leading, weight, weights (65); null where a word is not known."""
         return self._open.space().decompose_text(text)
 
+    def decompose_texts(self, texts: "pl.Series | Iterable[str | None]") -> "pl.DataFrame":
+        """One row a text, of any length: the mean of its words that say something; each word is looked up once.
+
+        Args:
+            texts: a Polars column of strings, or strings.
+
+        Returns:
+            text, words, known (how many of those that say something were found), id and path (without a leaf),
+            leading, weight, weights (65); null where no word is known.
+        """
+        return self._open.space().decompose_texts(texts)
+
     def neighbours(
         self,
         text: str,

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from genome.db import Journal
 from genome.db.connect import opened
-from genome.decompose import GenomeSpace, queries
+from genome.decompose import GenomeSpace, queries, split_words
 from genome.errors import Error, NotFoundError
 from genome.ids import GenomeID, prefix_range
 from genome.primitives import PRIMITIVES
@@ -324,3 +325,43 @@ def test_filters_that_are_none(envelope):
     for told in ({"kind": "lemma"}, {"pos": "x"}, {"pos": "nv"}, {"min_frequency": -1}):
         with pytest.raises(Error, match="got"):
             envelope.units("KNOW", **told)
+
+
+def test_words_found_together_are_those_found_alone(db, workbench):
+    """Every word of 1,500 definitions, and odd ones: the batched look-up against the one of `decompose`."""
+    with opened(workbench.path("wordnet")) as lexicon:
+        definitions = [
+            d for (d,) in lexicon.execute("SELECT definition FROM sense ORDER BY id % 83, id LIMIT 1500")
+        ]
+    words = set(split_words(" ".join(definitions))) | {
+        "Mother's",
+        "WON'T",
+        "mice",
+        "It\u2019s",
+        "zzxqv",
+        "Sang",
+        "US",
+    }
+    assert len(words) > 1000
+    together, alone = GenomeSpace(db), GenomeSpace(db)
+    rows = together.decompose_text(" ".join(sorted(words)))
+    assert rows.height == len(words)
+    for word, unit in zip(rows["word"], rows["id"], strict=True):
+        found = alone.find(word)
+        assert unit == (None if found is None else found.id), word
+
+
+def test_a_column_of_texts(envelope):
+    """Each text as `decompose` has it: the mean of its words; one without words has nulls."""
+    texts = ["the old teacher zzxqv", "", None, "zzxqv", "My mother sang to me"]
+    told = envelope.decompose_texts(pl.Series("said", texts))
+    assert told["text"].to_list() == texts
+    assert told["words"].to_list() == [4, 0, 0, 1, 5]
+    assert told["weights"].is_null().to_list() == [False, True, True, True, False]
+    for row in (0, 4):
+        one = envelope.decompose(texts[row])
+        assert told["weights"][row].to_numpy() == pytest.approx(one.weights, abs=1e-6)
+        assert told["id"][row] == int(one.id)
+        assert told["leading"][row] == one.leading[0][0]
+    assert envelope.decompose_texts(["mother"]).height == 1
+    assert envelope.decompose_texts([]).height == 0

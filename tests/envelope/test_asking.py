@@ -54,7 +54,7 @@ def _genome(path: Path, units: dict[str, dict[int, float]]) -> None:
             weights = np.zeros(65, np.float16)
             weights[list(told)] = list(told.values())
             identity = GenomeID.pack([int(weights.argmax()) + 1], leaf=number + 1)
-            db.execute("INSERT INTO unit VALUES (?, 'word', ?, ?, 'l', 'walk', 0)", (identity, label, number))
+            db.execute("INSERT INTO unit VALUES (?, 'word', ?, ?, 'l', 'walk', 0, 'n')", (identity, label, number))
             db.execute("INSERT INTO composition VALUES (?, ?)", (identity, weights.tobytes()))
 
 

@@ -16,8 +16,8 @@ from genome.model.kernel.cache import Cache
 from genome.model.kernel.forms import STRIP
 from genome.model.kernel.shape import Shape
 
-_PIECES = (128, 256)
-"""So many places of the cache at a time, for one new token and for more; fewer, where they do not divide it."""
+_PIECES = {True: (512, 128), False: (256,)}
+"""So many places of the cache at a time, for one new token or for more; fewer, where they do not divide it."""
 _ROWS = 256
 """So many new tokens look at each other at a time: what is ahead of all of them costs nothing."""
 
@@ -58,12 +58,10 @@ def attend(
     Returns:
         The values that each head mixes (K, G, T, D).
     """
-    count = q.shape[2]
-    size = gcd(_PIECES[count > 1], cache.places)
+    new = start + jnp.arange(q.shape[2])[:, None]
     mixed = _among(shape, q, k, v, window)
-    new = start + jnp.arange(count)[:, None]
 
-    def further(number: Array, mixed: Mixed) -> Mixed:
+    def further(size: int, number: Array, mixed: Mixed) -> Mixed:
         def cut(part: Array, begin: int, width: int) -> Array:
             at = (layer, 0, 0, number * size + begin)
             return lax.dynamic_slice(part, at, (1, *part.shape[1:3], width))[0]
@@ -73,14 +71,21 @@ def attend(
         keys = cut(cache.keys, 0, size)
         return _joined(mixed, _mixed(shape, q, keys, partial(cut, cache.values), seen))
 
-    first = 0 if window is None else jnp.maximum(start + 1 - window, 0) // size
-    mixed = lax.fori_loop(first, -(-start // size), further, mixed)
+    done = 0 if window is None else jnp.maximum(start + 1 - window, 0)
+    sizes = [gcd(size, cache.places) for size in _PIECES[q.shape[2] == 1]]
+    for size in sizes:
+        first, end = done // size, start // size if size > sizes[-1] else -(-start // size)
+        mixed = lax.fori_loop(first, end, partial(further, size), mixed)
+        done = jnp.maximum(done, end * size)
     return mixed.values / mixed.total[..., None]
 
 
 def _among(shape: Shape, q: Array, k: Array, v: Array, window: Array | None) -> Mixed:
     """The new tokens over themselves, some at a time."""
     count = q.shape[2]
+    if count == 1:
+        score = capped((q * k[:, None, None, :, 0]).sum(axis=-1), shape.attention_cap)
+        return Mixed(score, jnp.ones_like(score), jnp.broadcast_to(v[:, None, None, :, 0], q.shape))
     parts = []
     for begin in range(0, count, _ROWS):
         end = min(begin + _ROWS, count)

@@ -3,8 +3,9 @@
 Sources: ggml's block structures, as in `genome.model.quant`.
 """
 
+import mmap
+from contextlib import suppress
 from math import prod
-from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,7 +178,17 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """
     size = prod(shape) * dtype.itemsize
     if size >= _LARGE_BYTES:
-        return np.frombuffer(mmap(-1, size), np.uint8).view(dtype).reshape(shape)
+        return np.frombuffer(_mapping(size), np.uint8).view(dtype).reshape(shape)
     raw = np.empty(size + 64, np.uint8)
     begin = -raw.ctypes.data % 64
     return raw[begin : begin + size].view(dtype).reshape(shape)
+
+
+def _mapping(size_bytes: int) -> mmap.mmap:
+    """Private memory, in huge pages where the system has them: with small ones weights are read half as fast."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return mmap.mmap(-1, size_bytes)
+    mapping = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel that was built without them
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    return mapping

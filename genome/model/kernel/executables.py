@@ -10,7 +10,9 @@ import hmac
 import os
 import pickle
 import platform
+import re
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -27,6 +29,11 @@ from genome import sources
 _SIGNATURE_BYTES = 32
 _CODE = ("*.py", "native/*.py", "../quant.py")
 """What executables are made of, from this folder on: a change of it makes new ones."""
+
+_MOST_KEPT = 96
+"""Files in a folder, of 1 MB each: a model asks for ten or so; those that were not asked for longest go first."""
+_LEFT_S = 3600
+"""A file that is still being written after so long was left by a process that was killed."""
 
 Call = Callable[..., Any]
 
@@ -74,6 +81,8 @@ class Executables:
             signed = (self._folder / name).read_bytes()
         except OSError:
             return None
+        with suppress(OSError):
+            os.utime(self._folder / name)  # asked for today: `_tidy` leaves it
         signature, told = signed[:_SIGNATURE_BYTES], signed[_SIGNATURE_BYTES:]
         key = secret()
         if key is None or not hmac.compare_digest(signature, signed_with(key, name, told)):
@@ -93,6 +102,17 @@ class Executables:
             self._folder.mkdir(parents=True, exist_ok=True)
             whole.write_bytes(signed_with(key, name, told) + told)
             whole.replace(self._folder / name)
+            _tidy(self._folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Removes what other versions of this program or of jax have left, and processes that were killed."""
+    found = [(entry.stat().st_mtime, entry.name) for entry in os.scandir(folder)]
+    kept = sorted((at, name) for at, name in found if re.fullmatch("[0-9a-f]{40}", name))
+    left = [name for at, name in found if name.startswith(".") and time.time() - at > _LEFT_S]
+    for name in [*left, *(name for _, name in kept[:-_MOST_KEPT])]:
+        with suppress(OSError):
+            (folder / name).unlink()
 
 
 def _name(function: Any, static: Any, arguments: Any) -> str:

@@ -1,5 +1,6 @@
 """Executables that outlive the process: loaded without compiling, and never when somebody else has made them."""
 
+import os
 from pathlib import Path
 
 import jax
@@ -102,3 +103,19 @@ def test_a_model_starts_without_compiling(tmp_path, tiny_db, monkeypatch):
     executables._ready.clear()
     monkeypatch.setattr(Executables, "_keep", lambda *told: pytest.fail("compiled again"))
     assert tokens() == first
+
+
+def test_what_was_not_asked_for_longest_goes_first(tmp_path, monkeypatch):
+    """Other versions of this program leave files under names that nobody asks for any more."""
+    monkeypatch.setattr(executables, "_MOST_KEPT", 2)
+    for shift in (1, 2):
+        got(tmp_path / "kept", shift)
+    for age, file in enumerate(sorted((tmp_path / "kept").iterdir())):
+        os.utime(file, (1000 + age, 1000 + age))
+    assert got(tmp_path / "kept", 1)[1] == 0  # asked for now: not the oldest any more
+    left = tmp_path / "kept" / ".of-a-killed-process.1"
+    left.write_bytes(b"half")
+    os.utime(left, (1000, 1000))
+    assert got(tmp_path / "kept", 3)[1] == 1
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    assert [got(tmp_path / "kept", shift)[1] for shift in (1, 3, 2)] == [0, 0, 1]

@@ -4,7 +4,7 @@ Llama: Touvron et al. 2023, arXiv 2302.13971 (grouped queries: 2307.09288); Qwen
 Gemma 2: 2408.00118; Gemma 3: 2503.19786.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache as once
 from typing import Any
 
@@ -130,7 +130,7 @@ def through_layer(
     turns: list[tuple[Array, Array]],
     x: Array,
     start: Array,
-    cache: Cache,
+    cache: Cache | Sequence[Cache],
     layer: Array,
     window: Array | None,
 ) -> tuple[Array, tuple[Array, Array]]:
@@ -146,7 +146,7 @@ def attended(
     turns: list[tuple[Array, Array]],
     x: Array,
     start: Array,
-    cache: Cache,
+    cache: Cache | Sequence[Cache],
     layer: Array,
     window: Array | None,
 ) -> tuple[Array, tuple[Array, Array]]:

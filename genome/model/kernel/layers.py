@@ -1,5 +1,7 @@
 """The parts of a layer as pure functions; the letters of the shapes are those of `genome.model.kernel.cache`."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -26,19 +28,26 @@ def attention(
     x: Array,
     turn: tuple[Array, Array],
     start: Array,
-    cache: Cache,
+    cache: Cache | Sequence[Cache],
     layer: Array,
     window: Array | None = None,
 ) -> tuple[Array, tuple[Array, Array]]:
     """Causal attention of T new tokens over a layer's cache and themselves; what the cache gets, each (K, D, T).
 
-    With a window a token sees only so many tokens, itself the last of them.
+    With a window a token sees only so many tokens, itself the last of them. Of several caches each is one token's
+    alone, and `start` (T,) tells how many tokens each holds.
     """
     count = x.shape[0]
     q, k, v = _heads(shape, weights, x)
     q = rotate(shape, q, turn).reshape(count, shape.kv_heads, -1, shape.head_width) * shape.attention_scale
     k, v = rotate(shape, k, turn).transpose(1, 2, 0), v.transpose(1, 2, 0)
-    mixed = attend(shape, q.transpose(1, 2, 0, 3), k, v, start, cache, layer, window)
+    q = q.transpose(1, 2, 0, 3)
+    if isinstance(cache, Cache):
+        mixed = attend(shape, q, k, v, start, cache, layer, window)
+    else:
+        one = [(q[:, :, n : n + 1], k[..., n : n + 1], v[..., n : n + 1], start[n]) for n in range(count)]
+        found = [attend(shape, *of, own, layer, window) for of, own in zip(one, cache, strict=True)]
+        mixed = jnp.concatenate(found, axis=2)
     return _affine(weights, "attn_output", mixed.transpose(2, 0, 1, 3).reshape(count, -1)), (k, v)
 
 

@@ -20,7 +20,7 @@ from genome.model.kernel.strips import with_high
 from genome.model.quant import Array
 
 FEW = 8
-"""So many rows are computed one by one, each in the form that is fast for one; more of them dequantise the matrix."""
+"""So many rows are computed one by one, in the form that is fast for one; for more the matrix is dequantised."""
 
 
 class Layer(NamedTuple):

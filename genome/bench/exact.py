@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from statistics import median
 
 from genome.bench import made
+from genome.bench.generating import KERNELS
 from genome.bench.llamacpp import LLAMA, THREADS
 from genome.bench.measure import Child, begin, processors
 from genome.bench.place import Place
@@ -34,7 +35,8 @@ def greedy(place: Place) -> Iterator[Row]:
     whole = place.folder / "float32.gguf"
     made.as_float32(place.gguf, whole)
     with processors(THREADS), ExitStack() as stack:
-        ours = stack.enter_context(begin("genome.bench.generating:serve", str(place.home.folder), MODEL))
+        call, jax = "genome.bench.generating:serve", KERNELS["pure JAX"]
+        ours = stack.enter_context(begin(call, str(place.home.folder), MODEL, environment=jax))
         theirs = stack.enter_context(begin("genome.bench.llamacpp:serve", str(place.gguf)))
         reference = stack.enter_context(begin("genome.bench.llamacpp:refer", str(whole)))
         found: dict[Child, list[tuple[int, bool]]] = {ours: [], theirs: []}

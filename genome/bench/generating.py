@@ -5,6 +5,12 @@ from importlib import import_module
 
 from genome.bench.child import answer
 
+SETTING = "GENOME_KERNEL"
+KERNELS = {
+    "pure JAX": {SETTING: "jax", "JAX_PLATFORMS": "cpu"},
+    "native": {SETTING: "native", "JAX_PLATFORMS": "cpu"},
+}
+"""Who computes the products of one vector: the environment that asks for it."""
 START = """
 import sys
 import genome
@@ -36,7 +42,14 @@ def serve(home: str, model: str) -> None:
         def greedy(tokens: list[int], count: int) -> list[int]:
             return [step.token for step in envelope.generate(tokens, max_tokens=count, past_end=True, reuse=False)]
 
-        answer({"decode": decode, "prefill": prefill, "greedy": greedy, "encode": envelope.encode})
+        def kernel() -> list[str]:
+            from genome.model.kernel.native import library
+
+            return [library.kernel().name, library.kernel().why]
+
+        answer(
+            {"decode": decode, "prefill": prefill, "greedy": greedy, "encode": envelope.encode, "kernel": kernel}
+        )
 
 
 def decoding(home: str, model: str, text: str, count: int) -> None:

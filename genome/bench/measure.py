@@ -141,7 +141,7 @@ def run(call: str, *arguments: Any, timeout_s: float = 600, environment: dict[st
         return Run(time.perf_counter() - started, told["peak_bytes"], told["value"])
 
 
-def first_line(program: str, *arguments: str, timeout_s: float = 60) -> Run:
+def first_line(program: str, *arguments: str, timeout_s: float = 300) -> Run:
     """Runs a Python program in a process of its own, from its start to the first line that it prints.
 
     Raises:

@@ -18,8 +18,8 @@ from genome.model.kernel.architectures import shape_of
 from genome.model.kernel.cache import Cache
 from genome.model.kernel.engine import Engine, pieces
 from genome.model.kernel.executables import Executables
+from genome.model.kernel.experts import Touched
 from genome.model.kernel.layers import Params
-from genome.model.kernel.mixture import Touched
 from genome.model.kernel.shape import expert_shapes
 from genome.model.options import Options, Settings
 from genome.model.prefixes import Prefixes
@@ -132,7 +132,9 @@ class LanguageModel:
         with self._journal.step():
             self._journal.record(self._resident)
             for piece, length in pieces(rest):
-                states, cache = self._engine.states(params, self._embedded(piece), length, start, cache, every)
+                rows = self._embedded(piece)
+                states, cache, touched = self._engine.states(params, rows, length, start, cache, every)
+                self._journal.record(self._experts(touched))
                 found.append(np.asarray(states)[..., : len(piece), :])
                 start += len(piece)
         return np.concatenate(found, axis=-2)
@@ -229,12 +231,14 @@ class LanguageModel:
             cache, sequence.cache = sequence.cache, None  # what follows uses it up
             assert cache is not None
             if settings.hidden and number == len(cut):
-                states, sequence.cache = self._engine.states(params, rows, length, start, cache, every=True)
+                states, sequence.cache, touched = self._engine.states(
+                    params, rows, length, start, cache, every=True
+                )
                 last = states[:, len(piece) - 1]
                 told = [*self._engine.told(params, last[-1:]), np.asarray(last)]
             else:
                 (*told, sequence.cache), touched = self._engine.step(params, rows, length, start, cache)
-                self._journal.record(self._experts(touched))
+            self._journal.record(self._experts(touched))
             sequence.tokens += piece
         return told
 

@@ -7,14 +7,13 @@ import jax
 import numpy as np
 from jax import Array
 
-from genome.errors import Error
-from genome.model.kernel import mixture
 from genome.model.kernel.cache import Cache, empty_cache, grown
 from genome.model.kernel.executables import Call, Executables
+from genome.model.kernel.experts import Touched
 from genome.model.kernel.forward import compiled, compiled_states, compiled_told
 from genome.model.kernel.layers import Params
 from genome.model.kernel.loading import load
-from genome.model.kernel.mixture import Experts, Touched
+from genome.model.kernel.mixture import Mixture
 from genome.model.kernel.shape import Shape
 from genome.model.weights import Weights
 
@@ -38,7 +37,7 @@ class Engine:
         self._params: Params | None = None
         self._loading = Lock()
         self._steps: dict[tuple[Call, int, int], Call] = {}
-        self._experts = Experts(weights, shape) if shape.experts else None
+        self._mixture = Mixture(weights, shape, executables) if shape.experts else None
 
     def params(self) -> tuple[Params, bool]:
         """The weights on the device, and whether they had to be read.
@@ -55,8 +54,8 @@ class Engine:
     def close(self) -> None:
         """Gives the weights' memory back; they would be read again."""
         self._params = None
-        if self._experts:
-            self._experts = Experts(self._weights, self._shape)
+        if self._mixture:
+            self._mixture.experts.clear()
 
     def cache(self, tokens: int) -> Cache:
         """An empty cache with room for so many tokens."""
@@ -78,26 +77,23 @@ class Engine:
             As `genome.model.kernel.forward.advance`; the experts that it used.
         """
         x, cache = self._filled(rows, length, start, cache)
-        if self._experts:
-            return mixture.advance(self._shape, params, self._experts, x, start, len(rows) - 1, cache)
+        if self._mixture:
+            return self._mixture.advance(params, x, start, len(rows) - 1, cache)
         given = (params, x, np.int32(start), np.int32(len(rows) - 1), cache)
         return self._executable(compiled(), length, cache.places, given)(*given), []
 
     def states(
         self, params: Params, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache, every: bool
-    ) -> tuple[Array, Cache]:
+    ) -> tuple[Array, Cache, list[Touched]]:
         """Reads a piece of tokens for their hidden states: `every` layer's (L + 1, length, d), else (length, d).
 
-        The other arguments, and what becomes of the cache, are those of `step`.
-
-        Raises:
-            Error: the model is a mixture of experts.
+        The other arguments, what becomes of the cache, and which experts were used, are those of `step`.
         """
-        if self._experts:
-            raise Error("hidden states of a mixture of experts are not supported; wanted a dense model")
         x, cache = self._filled(rows, length, start, cache)
+        if self._mixture:
+            return self._mixture.states(params, x, start, len(rows) - 1, cache, every=every)
         given = (params, x, np.int32(start), cache)
-        return self._executable(compiled_states(every), length, cache.places, given)(*given)
+        return *self._executable(compiled_states(every), length, cache.places, given)(*given), []
 
     def told(self, params: Params, hidden: Array) -> tuple[Array, Array, Array]:
         """Scores (V,) from a last hidden state (1, d), the most probable token, its log probability."""
@@ -116,10 +112,12 @@ class Engine:
     def prepare(self) -> None:
         """Compiles what the first tokens of a prompt and of an answer need, and keeps it.
 
-        A mixture of experts is compiled as it runs.
+        A mixture of experts reads some of its experts for that.
         """
         params, _ = self.params()
-        if self._experts:
+        if self._mixture:
+            for length in (1, *PREFILL):
+                self.step(params, [np.zeros(self._shape.width, np.float32)], length, 0, self.cache(1))
             return
         cache = self.cache(1)
         for length in (1, *PREFILL):

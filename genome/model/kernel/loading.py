@@ -31,14 +31,12 @@ def load(weights: Weights, shape: Shape) -> Params:
     for role, parts in _groups(weights.tensors(), shape).items():
         if role == "output":
             stacked = _of_type(weights, parts)
-            params[role] = _placed(type(stacked)(*(None if part is None else part[0] for part in stacked)))
+            params[role] = placed(type(stacked)(*(None if part is None else part[0] for part in stacked)))
         elif role in _ALONE:
             params[role] = _vectors(weights, shape, parts)[0]
         else:
             vector = len(parts[0][0].shape) == 1
-            params["layers"][role] = (
-                _vectors(weights, shape, parts) if vector else _placed(_stacked(weights, parts))
-            )
+            params["layers"][role] = _vectors(weights, shape, parts) if vector else placed(_stacked(weights, parts))
     return params
 
 
@@ -119,10 +117,10 @@ def _strange(weights: Weights, layers: list[list[TensorRow]]) -> TensorRow:
     return next(t for t in every if not np.isfinite(dequantise(weights.read(t), t.dtype)).all())
 
 
-def _placed(form: Any) -> Any:
+def placed(form: Any) -> Any:
     """A form on the device, its matrices wrapped in what computes their products there."""
-    placed = jax.tree.map(lambda part: jax.device_put(part, may_alias=True), form)
+    there = jax.tree.map(lambda part: jax.device_put(part, may_alias=True), form)
     wrapped = tiled if jax.default_backend() == "gpu" else native
     return jax.tree.map(
-        lambda it: wrapped(it) if isinstance(it, Matrix) else it, placed, is_leaf=lambda it: isinstance(it, Matrix)
+        lambda it: wrapped(it) if isinstance(it, Matrix) else it, there, is_leaf=lambda it: isinstance(it, Matrix)
     )

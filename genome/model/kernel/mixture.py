@@ -1,9 +1,11 @@
-"""Mixtures of experts: a layer's experts are read from the database when its router picks them, and then kept."""
+"""Mixtures of experts, layer by layer: between the halves of a layer the experts that its router picked are read.
 
-from collections.abc import Iterator, Sequence
-from functools import partial
-from threading import Lock
-from typing import NamedTuple
+The halves are pure functions, compiled once for each length of a piece and kept as all executables are.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache as once
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,115 +13,147 @@ import numpy as np
 from jax import Array, lax
 
 from genome.model.kernel.cache import Cache, written
-from genome.model.kernel.forms import Matrix, finite, pack
-from genome.model.kernel.forward import attended, told, turns_of
+from genome.model.kernel.executables import Call, Executables
+from genome.model.kernel.experts import Experts, Touched
+from genome.model.kernel.forward import attended, told, turns_of, wide_vectors
 from genome.model.kernel.layers import Params, expert, norm, routed
 from genome.model.kernel.linear import of_layer
 from genome.model.kernel.shape import Shape
-from genome.model.queries import TensorRow
-from genome.model.weights import Weights, not_finite
-
-PARTS = ("ffn_gate", "ffn_up", "ffn_down")
+from genome.model.weights import Weights
 
 
-class Touched(NamedTuple):
-    """Rows of a tensor that a step used."""
-
-    tensor: TensorRow
-    first: int
-    rows: int
-    read: bool
-    """Whether they came from the database, not from memory."""
-
-
-class Experts:
-    """The experts of a model, each read when it is first asked for.
+class Mixture:
+    """The steps of a mixture of experts.
 
     Args:
         weights: of the model.
-        shape: of a mixture of experts.
+        shape: its hyper-parameters.
+        executables: where compiled pieces are kept.
+
+    Attributes:
+        experts: those in memory.
     """
 
-    def __init__(self, weights: Weights, shape: Shape) -> None:
-        self._weights, self._shape = weights, shape
-        self._named = {(t.role, t.layer): t for t in weights.tensors()}
-        self._kept: dict[tuple[int, int], tuple[Matrix, ...]] = {}
-        self._keeping = Lock()
+    def __init__(self, weights: Weights, shape: Shape, executables: Executables) -> None:
+        self._shape, self._executables = shape, executables
+        self._steps: dict[tuple, Call] = {}
+        self.experts = Experts(weights, shape)
 
-    def get(self, layer: int, number: int) -> tuple[tuple[Matrix, ...], list[Touched]]:
-        """An expert's gate, up and down matrices, and what was touched for them.
+    def advance(
+        self, params: Params, x: np.ndarray, start: int, last: int, cache: Cache
+    ) -> tuple[tuple[Array, Array, Array, Cache], list[Touched]]:
+        """As `forward.advance`.
 
-        Raises:
-            DamagedError: a block is damaged, or holds NaN or infinity: the tensor is named.
-            Error: another program has changed the model since it was opened.
+        Returns:
+            What `forward.advance` returns, and which experts were used.
         """
-        with self._keeping:
-            kept = self._kept.get((layer, number))
-            places = list(self._places(layer, number))
-            if kept is None:
-                kept = tuple(self._read(*place) for place in places)
-                self._kept[layer, number] = kept
-                return kept, [Touched(*place, read=True) for place in places]
-            return kept, [Touched(*place, read=False) for place in places]
+        moved, new, touched = self._through(params, x, start, last, cache)
+        given = params, moved[-1], np.int32(start), np.int32(last), *new, cache
+        return self._run(compiled_finished, (len(x), cache.places), *given), touched
 
-    def _places(self, layer: int, number: int) -> Iterator[tuple[TensorRow, int, int]]:
-        for part in PARTS:
-            if self._shape.experts_stacked:
-                tensor = self._named[f"{part}_exps", layer]
-                yield tensor, number * tensor.shape[1], tensor.shape[1]
-            else:
-                tensor = self._named[f"{part}.{number}", layer]
-                yield tensor, 0, tensor.row_count
+    def states(
+        self, params: Params, x: np.ndarray, start: int, last: int, cache: Cache, *, every: bool
+    ) -> tuple[Array, Cache, list[Touched]]:
+        """As `forward.states`, or without `every` as `forward.forward`; behind `last` rows are no states.
 
-    def _read(self, tensor: TensorRow, first: int, rows: int) -> Matrix:
-        stacked = pack(self._weights.read(tensor, first, rows)[None], tensor.dtype)
-        if not finite(stacked).all():
-            raise not_finite(self._weights, f"tensor {tensor.name}, rows {first} to {first + rows - 1},")
-        return jax.tree.map(lambda part: jax.device_put(part[0]), stacked)
+        Returns:
+            The states, the cache with the new tokens, and which experts were used.
+        """
+        moved, new, touched = self._through(params, x, start, last, cache)
+        cache = self._run(compiled_written, (len(x), cache.places), cache, *new, np.int32(start))
+        normed = self._run(compiled_normed, (len(x),), params["output_norm"], moved[-1])
+        return jnp.stack([*moved[:-1], normed]) if every else normed, cache, touched
 
+    def _through(
+        self, params: Params, x: np.ndarray, start: int, last: int, cache: Cache
+    ) -> tuple[list[Any], tuple[list[Array], list[Array]], list[Touched]]:
+        """New tokens before the first layer and behind each, what the cache gets, and which experts were used."""
+        moved: list[Any] = [x * np.float32(self._shape.embedding_scale)]
+        new: tuple[list[Array], list[Array]] = [], []
+        touched: list[Touched] = []
+        for layer in range(self._shape.layers):
+            given = params, np.int32(layer), moved[-1], np.int32(start), cache
+            after, normed, picked, shares, (key, value) = self._run(
+                compiled_first_half, (len(x), cache.places), *given
+            )
+            new[0].append(key)
+            new[1].append(value)
+            # Rows behind the last one fill up: what they would pick is not read.
+            picks, parts = np.asarray(picked)[: last + 1], np.asarray(shares)[: last + 1]
+            moved.append(self._fed(layer, after, normed, picks, parts, touched))
+        return moved, new, touched
 
-def advance(
-    shape: Shape, params: Params, experts: Experts, x: np.ndarray, start: int, last: int, cache: Cache
-) -> tuple[tuple[Array, Array, Array, Cache], list[Touched]]:
-    """As `forward.advance`, layer by layer: between its two halves the experts that the router picked are read.
-
-    Returns:
-        What `forward.advance` returns, and which experts were used.
-    """
-    moved, begin, end = _embedded(shape, x), np.int32(start), np.int32(last)
-    keys, values, touched = [], [], []
-    for layer in range(shape.layers):
-        moved, normed, picked, shares, (key, value) = _first_half(
-            shape, params, np.int32(layer), moved, begin, cache
-        )
-        keys.append(key)
-        values.append(value)
-        # Rows behind the last one fill up: what they would pick is not read.
-        picks, parts = np.asarray(picked)[: last + 1], np.asarray(shares)[: last + 1]
-        wanted = np.unique(picks).tolist()
-        for at in range(0, len(wanted), shape.experts_used):
-            numbers = wanted[at : at + shape.experts_used]
-            found = [experts.get(layer, number) for number in numbers]
+    def _fed(
+        self, layer: int, x: Array, normed: Array, picks: np.ndarray, parts: np.ndarray, touched: list[Touched]
+    ) -> Array:
+        """X (T, d) with what the picked experts add, so many at once as a token uses."""
+        most, wanted = self._shape.experts_used, np.unique(picks).tolist()
+        for at in range(0, len(wanted), most):
+            numbers = wanted[at : at + most]
+            found = [self.experts.get(layer, number) for number in numbers]
             touched += [touch for _, one in found for touch in one]
-            given = np.zeros((shape.experts_used, len(x)), np.float32)
+            shares = np.zeros((most, len(x)), np.float32)
             for row, number in enumerate(numbers):
-                given[row, : last + 1] = np.where(picks == number, parts, 0).sum(axis=-1)
-            matrices = [one for one, _ in found]
-            matrices += matrices[:1] * (shape.experts_used - len(matrices))  # with a share of 0
-            moved = _second_half(shape, moved, normed, given, matrices)
-    return _finished(shape, params, moved, begin, end, keys, values, cache), touched
+                shares[row, : len(picks)] = np.where(picks == number, parts, 0).sum(axis=-1)
+            found += found[:1] * (most - len(found))  # with a share of 0
+            kinds = tuple(touch.tensor.dtype for _, one in found for touch in one)
+            given = x, normed, shares, [matrices for matrices, _ in found]
+            x = self._run(compiled_second_half, (len(x), kinds), *given)
+        return x
+
+    def _run(self, make: Callable[[], Call], key: tuple, *given: Any) -> Any:
+        if (step := self._steps.get((make, *key))) is None:
+            step = self._steps[make, *key] = self._executables.get(make(), self._shape, *given)
+        return step(*given)
 
 
-@partial(jax.jit, static_argnums=0)
-def _embedded(shape: Shape, x: Array) -> Array:
-    return x * shape.embedding_scale
+@once
+def compiled_first_half() -> Callable[..., Any]:
+    """`first_half`, compiled once for each shape of its arguments; so the others."""
+    return jax.jit(first_half, static_argnums=0, compiler_options=wide_vectors())
 
 
-@partial(jax.jit, static_argnums=0)
-def _first_half(
+@once
+def compiled_second_half() -> Callable[..., Array]:
+    """`second_half`, compiled."""
+    return jax.jit(second_half, static_argnums=0, compiler_options=wide_vectors())
+
+
+@once
+def compiled_finished() -> Callable[..., tuple[Array, Array, Array, Cache]]:
+    """`finished`, compiled."""
+    return jax.jit(finished, static_argnums=0, donate_argnames="cache", compiler_options=wide_vectors())
+
+
+@once
+def compiled_written() -> Callable[..., Cache]:
+    """`cache.written`, of all layers' keys and values, compiled."""
+    return jax.jit(_written, static_argnums=0, donate_argnames="cache")
+
+
+@once
+def compiled_normed() -> Callable[..., Array]:
+    """`layers.norm`, compiled."""
+    return jax.jit(_normed, static_argnums=0)
+
+
+def first_half(
     shape: Shape, params: Params, layer: Array, x: Array, start: Array, cache: Cache
 ) -> tuple[Array, Array, Array, Array, tuple[Array, Array]]:
-    """Attention and the router: x with attention, normed for the experts; their numbers and shares; the cache's."""
+    """Attention and the router.
+
+    Args:
+        shape: static.
+        params: as `forward.advance` wants them.
+        layer: its number.
+        x: new tokens (T, d).
+        start: how many tokens the cache holds.
+        cache: of all layers.
+
+    Returns:
+        x with attention (T, d), normed for the experts; the picked experts and their shares, each (T, experts
+        used); keys and values for the cache, each (K, D, T).
+    """
     weights = of_layer(params["layers"], layer)
     window = jnp.array(shape.windows, jnp.int32)[layer] if shape.windows else None
     turns = turns_of(shape, params, start + jnp.arange(x.shape[0]))
@@ -128,18 +162,14 @@ def _first_half(
     return x, normed, *routed(shape, weights, normed), new
 
 
-@partial(jax.jit, static_argnums=0)
-def _second_half(
-    shape: Shape, x: Array, normed: Array, shares: Array, matrices: Sequence[tuple[Matrix, ...]]
-) -> Array:
+def second_half(shape: Shape, x: Array, normed: Array, shares: Array, matrices: Sequence[tuple[Any, ...]]) -> Array:
     """X (T, d) with what some experts add, whose shares for each token are (experts, T)."""
     for share, (gate, up, down) in zip(shares, matrices, strict=True):
         x = x + share[:, None] * expert(shape, gate, up, down, normed)
     return x
 
 
-@partial(jax.jit, static_argnums=0, donate_argnames="cache")
-def _finished(
+def finished(
     shape: Shape,
     params: Params,
     x: Array,
@@ -149,5 +179,14 @@ def _finished(
     values: list[Array],
     cache: Cache,
 ) -> tuple[Array, Array, Array, Cache]:
+    """What `forward.advance` returns, from tokens (T, d) behind all layers and what the cache gets from each."""
     hidden = norm(shape, lax.dynamic_index_in_dim(x, last), params["output_norm"])
-    return *told(shape, params, hidden), written(cache, jnp.stack(keys), jnp.stack(values), start)
+    return *told(shape, params, hidden), _written(shape, cache, keys, values, start)
+
+
+def _written(shape: Shape, cache: Cache, keys: list[Array], values: list[Array], start: Array) -> Cache:
+    return written(cache, jnp.stack(keys), jnp.stack(values), start)
+
+
+def _normed(shape: Shape, weight: Array, x: Array) -> Array:
+    return norm(shape, x, weight)

@@ -17,8 +17,6 @@ from genome.model.formats.config import fields_of
 from genome.model.formats.names import role_and_layer
 from genome.model.kernel.architectures import shape_of
 from genome.model.kernel.cache import empty_cache
-from genome.model.kernel.engine import Engine
-from genome.model.kernel.executables import Executables
 from genome.model.kernel.forward import advance, forward
 from genome.model.kernel.layers import logits
 from genome.model.kernel.loading import load
@@ -109,16 +107,6 @@ def test_logits_are_those_of_transformers(title: str, form: str, tmp_path: Path)
         start += count
         if start - 1 in wanted:
             np.testing.assert_allclose(scores, wanted[start - 1], rtol=2e-4, atol=2e-4)
-
-
-def test_hidden_states_of_a_mixture_are_refused(tmp_path: Path):
-    title = next(title for title in MODELS if title not in DENSE)
-    with opened(stored(title, "safetensors", tmp_path)) as db:
-        weights = Weights(db)
-        shape = shape_of(queries.hyperparameters(db), weights.tensors())
-        engine = Engine(weights, shape, Executables())
-        with pytest.raises(Error, match="hidden states of a mixture of experts are not supported"):
-            engine.states({}, [], 1, 0, empty_cache(shape, 64), True)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,14 @@ from genome.db.connect import opened
 from genome.db.journal import Journal
 from genome.errors import DamagedError
 from genome.model import LanguageModel, import_gguf, queries
+from genome.model.kernel import executables
 from genome.model.kernel.architectures import shape_of
 from genome.model.kernel.cache import empty_cache
+from genome.model.kernel.executables import Executables
+from genome.model.kernel.experts import Experts
+from genome.model.kernel.layers import logits
 from genome.model.kernel.loading import load
-from genome.model.kernel.mixture import Experts, advance
+from genome.model.kernel.mixture import Mixture
 from genome.model.weights import EmbeddingRows, Weights
 
 SPARSE = [title for title, model in MODELS.items() if "num_experts_per_tok" in model["config"]]
@@ -28,13 +32,13 @@ def test_logits_are_those_of_transformers(title: str, form: str, tmp_path: Path)
     with opened(stored(title, form, tmp_path)) as db:
         weights = Weights(db)
         shape = shape_of(queries.hyperparameters(db), weights.tensors())
-        params, rows, experts = load(weights, shape), EmbeddingRows(weights), Experts(weights, shape)
+        params, rows, model = load(weights, shape), EmbeddingRows(weights), Mixture(weights, shape, Executables())
         x = np.stack([rows.row(token)[0] for token in MODELS[title]["tokens"]])
         cache, start, compared = empty_cache(shape, 64), 0, 0
         for count in (31, *[1] * 17):
             piece = np.zeros((32 if count == 31 else 1, shape.width), np.float32)
             piece[:count] = x[start : start + count]
-            (scores, best, _, cache), _ = advance(shape, params, experts, piece, start, count - 1, cache)
+            (scores, best, _, cache), _ = model.advance(params, piece, start, count - 1, cache)
             start += count
             assert int(best) == int(np.argmax(scores))
             if str(start - 1) in MODELS[title]["logits"]:
@@ -42,6 +46,29 @@ def test_logits_are_those_of_transformers(title: str, form: str, tmp_path: Path)
                 np.testing.assert_allclose(scores, wanted, rtol=2e-4, atol=2e-4)
                 compared += 1
     assert compared == 2
+
+
+@pytest.mark.parametrize("title", SPARSE)
+def test_hidden_states_lead_to_the_logits(title: str, tmp_path: Path):
+    """All 49 tokens as one piece of 64: embeddings, what each layer leaves, and the last ones, normed."""
+    told = MODELS[title]
+    with opened(stored(title, "gguf", tmp_path)) as db:
+        weights = Weights(db)
+        shape = shape_of(queries.hyperparameters(db), weights.tensors())
+        params, rows, model = load(weights, shape), EmbeddingRows(weights), Mixture(weights, shape, Executables())
+        x = np.zeros((64, shape.width), np.float32)
+        x[: len(told["tokens"])] = [rows.row(token)[0] for token in told["tokens"]]
+        last = len(told["tokens"]) - 1
+        states, cache, touched = model.states(params, x, 0, last, empty_cache(shape, 256), every=True)
+        only, *_ = model.states(params, x, 0, last, empty_cache(shape, 256), every=False)
+    assert states.shape == (shape.layers + 1, 64, shape.width)
+    assert cache.places == 256
+    assert {t.read for t in touched} == {True}
+    np.testing.assert_array_equal(states[0], x)
+    np.testing.assert_array_equal(states[-1], only)
+    found = logits(shape, params, states[-1])
+    for at, wanted in told["logits"].items():
+        np.testing.assert_allclose(found[int(at)], wanted, rtol=2e-4, atol=2e-4)
 
 
 def mixed(tiny, path: Path, spoilt: int | None = None) -> Path:
@@ -97,3 +124,60 @@ def test_an_expert_that_is_damaged_is_named_when_it_is_used(tmp_path: Path, tiny
         assert not any(t.read for t in experts.get(0, 8)[1])
         with pytest.raises(DamagedError, match=r"blk\.0\.ffn_up_exps\.weight, rows 864 to 959, holds NaN"):
             experts.get(0, 9)
+
+
+def answer(path: Path, folder: Path | None = None) -> list[tuple[int, float]]:
+    """The tokens that follow a prompt of twenty, and their log probabilities."""
+    with opened(path) as db:
+        model = LanguageModel(db, "mixed", Journal(), executables=folder)
+        return [(s.token, s.logprob) for s in model.generate(range(70, 90), max_tokens=4, past_end=True)]
+
+
+def test_experts_stay_within_a_bound(tmp_path: Path, tiny):
+    """An expert is three matrices of 96 x 64 float32, 73,728 bytes. The one used longest ago goes first."""
+    with opened(mixed(tiny, tmp_path / "a.db")) as db:
+        weights = Weights(db)
+        experts = Experts(weights, shape_of(queries.hyperparameters(db), weights.tensors()))
+        experts.bound_bytes = 3 * 73728
+
+        def read(*numbers: int) -> list[bool]:
+            return [experts.get(0, number)[1][0].read for number in numbers]
+
+        assert read(1, 2, 3, 1, 4) == [True, True, True, False, True]
+        assert experts.held_bytes == 3 * 73728
+        assert read(1, 3, 4, 2) == [False, False, False, True]
+        experts.bound_bytes = 73727
+        assert experts.held_bytes == 0
+        assert read(2, 2) == [True, True]
+        experts.bound_bytes = None
+        assert read(2, 2) == [True, False]
+
+
+def test_a_bound_changes_no_logits(tmp_path: Path, tiny):
+    """One expert at a time in memory, where each layer of a token takes eight."""
+    with opened(mixed(tiny, tmp_path / "a.db")) as db:
+        weights = Weights(db)
+        shape = shape_of(queries.hyperparameters(db), weights.tensors())
+        params, model = load(weights, shape), Mixture(weights, shape, Executables())
+        x = tiny.tensors["token_embd.weight"][70:102]
+        (wanted, *_), _ = model.advance(params, x, 0, 31, empty_cache(shape, 256))
+        model.experts.bound_bytes = 73728
+        (found, *_), touched = model.advance(params, x, 0, 31, empty_cache(shape, 256))
+        assert model.experts.held_bytes == 73728
+        assert sum(t.read for t in touched) > 0.9 * len(touched)
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_second_start_compiles_nothing(tmp_path: Path, tiny, monkeypatch):
+    """Neither a prompt nor an answer, after `prepare` in another process."""
+    monkeypatch.setenv("GENOME_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(executables, "_ready", {})
+    path = mixed(tiny, tmp_path / "a.db")
+    with opened(path) as db:
+        LanguageModel(db, "mixed", Journal(), executables=tmp_path / "kept").prepare()
+    executables._ready.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(Executables, "_keep", lambda *told: pytest.fail("compiled again"))
+        first = answer(path, tmp_path / "kept")
+    executables._ready.clear()
+    assert answer(path) == first

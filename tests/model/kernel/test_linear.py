@@ -88,10 +88,11 @@ def test_a_stack_is_cut_by_layers(dtype):
     np.testing.assert_allclose(dense(layer), dequantise(raw[1], dtype), rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["F32", "Q8_0", "Q4_0", "Q4_1"])
+@pytest.mark.parametrize("dtype", FORMS)
 def test_nan_is_found_in_its_layer(dtype):
+    """A NaN as float32, and as float16 or bfloat16: a weight or a scale, which Q6_K has at the end of a block."""
     raw = stored(dtype, 3, 4, 32)
-    raw[1, 2, : 4 if dtype == "F32" else 2] = 0xFF  # a NaN as float32, and as float16 scale
+    raw[1, 2, -2:] = raw[1, 2, : 4 if dtype == "F32" else 2] = 0xFF
     assert finite(pack(raw, dtype)).tolist() == [True, False, True]
 
 

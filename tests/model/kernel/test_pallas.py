@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from genome.model.kernel.forms import Dense, Matrix, pack
 from genome.model.kernel.forward import compiled
 from genome.model.kernel.layers import Params
 from genome.model.kernel.linear import Layer, project
+from genome.model.kernel.mixture import compiled_finished, compiled_first_half, compiled_second_half
 from genome.model.kernel.pallas import Tiled, product, tiled
 from genome.model.kernel.shape import JOINED, Shape, layer_shapes
 from genome.model.quant import dequantise
@@ -97,15 +99,16 @@ SIZES = {
               "hidden": 3072, "tokens": 151936},
     "gemma3": {"layers": 18, "width": 640, "heads": 4, "kv_heads": 1, "head_width": 256,
                "hidden": 2048, "tokens": 262144, "windows": (512,) * 5 + (0,) + (512,) * 12},
+    "olmoe": {"layers": 16, "width": 2048, "heads": 16, "kv_heads": 16, "head_width": 128,
+              "hidden": 1024, "tokens": 50304, "experts": 64, "experts_used": 8},
 }  # fmt: skip
-"""SmolLM2 135M, Qwen3 0.6B, Gemma 3 270M."""
+"""SmolLM2 135M, Qwen3 0.6B, Gemma 3 270M, OLMoE 1B-7B."""
 
 
-@pytest.fixture(scope="module", params=SIZES)
-def step(request, tmp_path_factory) -> tuple[Shape, Params, Cache]:
+def sized(title: str, folder: Path) -> tuple[Shape, Params, Cache]:
     """The hyper-parameters of an architecture with a real model's sizes, its weights without their numbers."""
-    with opened(model_of(request.param, "safetensors", tmp_path_factory.mktemp("model"))) as db:
-        shape = replace(shape_of(queries.hyperparameters(db), queries.tensors(db)), **SIZES[request.param])
+    with opened(model_of(title, "safetensors", folder)) as db:
+        shape = replace(shape_of(queries.hyperparameters(db), queries.tensors(db)), **SIZES[title])
     layers, sizes = {}, layer_shapes(shape)
     joined = {part: role for role, parts in JOINED.items() for part in parts}
     for role in dict.fromkeys(joined.get(role, role) for role in sizes):
@@ -119,6 +122,12 @@ def step(request, tmp_path_factory) -> tuple[Shape, Params, Cache]:
         "output": held("Q8_0", shape.tokens, shape.width),
     }
     return shape, params, jax.eval_shape(lambda: empty_cache(shape, 512))
+
+
+@pytest.fixture(scope="module", params=["llama, scaled linearly", "qwen3", "gemma3"])
+def step(request, tmp_path_factory) -> tuple[Shape, Params, Cache]:
+    """One of each family of dense models."""
+    return sized(request.param, tmp_path_factory.mktemp("model"))
 
 
 def on_gpu(params: Params) -> Params:
@@ -150,6 +159,24 @@ def test_the_whole_step_is_exported(step):
     checks = [export.DisabledSafetyCheck.custom_call(name) for name in ("__gpu$xla.gpu.triton",)]
     cuda = export.export(compiled(), platforms=("cuda",), disabled_checks=checks)(shape, on_gpu(params), *given)
     assert len(CALL.findall(cuda.mlir_module())) == 5
+
+
+def test_the_pieces_of_a_mixture_are_lowered_for_cuda(tmp_path):
+    """Of a layer two products and its router's, three of each expert, and the head."""
+    shape, params, cache = sized("olmoe", tmp_path)
+    number, x = ShapeDtypeStruct((), np.int32), ShapeDtypeStruct((1, shape.width), np.float32)
+    shares = ShapeDtypeStruct((shape.experts_used, 1), np.float32)
+    gate, down = held("Q4_K", shape.hidden, shape.width), held("Q6_K", shape.width, shape.hidden)
+    new = [ShapeDtypeStruct((shape.kv_heads, shape.head_width, 1), np.float32)] * shape.layers
+    for wrap, given, counts in ((lambda it: it, params, [0, 0, 0]), (tiled, on_gpu(params), [3, 24, 1])):
+        matrices = [(wrap(gate), wrap(gate), wrap(down))] * shape.experts_used
+        traced = (
+            compiled_first_half().trace(shape, given, number, x, number, cache),
+            compiled_second_half().trace(shape, x, x, shares, matrices),
+            compiled_finished().trace(shape, given, x, number, number, new, new, cache),
+        )
+        texts = [it.lower(lowering_platforms=("cuda",)).as_text() for it in traced]
+        assert [len(CALL.findall(text)) for text in texts] == counts
 
 
 def test_a_model_on_a_gpu(tiny, tmp_path, monkeypatch):

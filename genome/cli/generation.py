@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from genome.cli.shared import Add, add_json, count, model, print_json, read_stdin, seed
 from genome.envelope import Envelope
 from genome.errors import Error, quoted
+from genome.sizes import size_bytes
 
 if TYPE_CHECKING:
     from genome.model import Step
@@ -28,6 +29,10 @@ def add_commands(add: Add) -> None:
     run.add_argument("--raw", action="store_true", help="no chat template, no BOS added: the prompt as it is")
     run.add_argument("--max-tokens", metavar="N", type=count, default=256, help="at most so many, else 256")
     run.add_argument("--stop", metavar="TEXT", action="append", help="end where it comes; may be given again")
+    run.add_argument(
+        "--memory", metavar="SIZE", type=_size,
+        help="weights, cache and buffers within 200 MB or the like; the tokens are the same",
+    )  # fmt: skip
     run.add_argument("--seed", metavar="N", type=seed, help="the same seed gives the same text")
     _add_sampling(run)
     _add_grammars(run)
@@ -131,7 +136,7 @@ def _told(step: "Step") -> dict[str, Any]:
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Options of `Envelope.generate`: those that were given."""
     names = (
-        "max_tokens", "stop", "seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
+        "max_tokens", "stop", "memory", "seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
         "presence_penalty", "frequency_penalty", "penalty_window", "alternatives", "regex",
     )  # fmt: skip
     told = {name: value for name in names if (value := getattr(arguments, name)) is not None}
@@ -161,6 +166,13 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"wanted a number, got {quoted(text)}") from None
+
+
+def _size(text: str) -> int:
+    try:
+        return size_bytes(text)
+    except Error as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _from_zero(text: str) -> float:

@@ -21,6 +21,7 @@ from genome.model.kernel.executables import Executables
 from genome.model.kernel.experts import Touched
 from genome.model.kernel.layers import Params
 from genome.model.kernel.shape import expert_shapes
+from genome.model.kernel.streaming import Streamed
 from genome.model.options import Options, Settings
 from genome.model.prefixes import Prefixes
 from genome.model.steps import Answer, Step
@@ -110,6 +111,40 @@ class LanguageModel:
         answer = self._answer(settings, prompt)
         return self._steps(prompt, settings, answer)
 
+    def generate_batch(
+        self, prompts: Iterable[Sequence[int]], *, seeds: Sequence[int] | None = None, **options: Unpack[Options]
+    ) -> Iterator[list[Step | None]]:
+        """Continues several sequences together: a step reads the weights once for up to four of them.
+
+        Each gives the same steps as `generate` gives for it alone.
+
+        Args:
+            prompts: tokens, at least one in each.
+            seeds: one for each prompt; else all have the option `seed`.
+            options: as `Options` tells, but for `hidden`.
+
+        Yields:
+            For each prompt its next step, or None where it has ended; until all have.
+
+        Raises:
+            Error: as `generate`, with the prompt's number.
+        """
+        told = [*prompts]
+        if seeds is not None and len(seeds) != len(told):
+            raise Error(f"there are {len(seeds)} seeds for {len(told)} prompts; wanted one for each")
+        if options.get("hidden"):
+            raise Error("several sequences together give no hidden states; wanted `generate` with one prompt")
+        begun = []
+        for number, ids in enumerate(told, start=1):
+            seed: Options = {} if seeds is None else {"seed": seeds[number - 1]}
+            settings = Settings.of({**options, **seed})
+            try:
+                prompt = self._checked(ids)
+                begun.append((prompt, self._answer(settings, prompt)))
+            except Error as error:
+                raise type(error)(f"prompt {number}: {error}") from error
+        return self._together(begun, Settings.of(options))
+
     def hidden(self, ids: Sequence[int], *, every: bool = True) -> np.ndarray:
         """The hidden states of a sequence of tokens, each looking back at those before it.
 
@@ -128,13 +163,13 @@ class LanguageModel:
         """
         rest, start, found = self._checked(ids), 0, []
         params = self._loaded()
-        cache = self._engine.cache(len(rest))
+        cache = self._engine.cache(params, len(rest))
         with self._journal.step():
             self._journal.record(self._resident)
             for piece, length in pieces(rest):
                 rows = self._embedded(piece)
                 states, cache, touched = self._engine.states(params, rows, length, start, cache, every)
-                self._journal.record(self._experts(touched))
+                self._journal.record(self._touched(touched))
                 found.append(np.asarray(states)[..., : len(piece), :])
                 start += len(piece)
         return np.concatenate(found, axis=-2)
@@ -193,34 +228,94 @@ class LanguageModel:
         )
 
     def _steps(self, prompt: list[int], settings: Settings, answer: Answer) -> Iterator[Step]:
-        if settings.max_tokens == 0:
+        for (step,) in self._together([(prompt, answer)], settings):
+            assert step is not None
+            yield step
+
+    def _together(self, begun: list[tuple[list[int], Answer]], settings: Settings) -> Iterator[list[Step | None]]:
+        """Answers to prompts, step by step: a list with each one's step, or None where it has ended."""
+        if settings.max_tokens == 0 or not begun:
             return
-        params = self._loaded()
-        taken = self._prefixes.take(prompt) if settings.reuse else None
-        cache, read = taken or (self._engine.cache(len(prompt) + 1), 0)
-        sequence, fed = _Sequence(prompt[:read], cache), prompt[read:]
+        reuse = settings.reuse and settings.memory is None
+        if settings.memory is not None:
+            self._prefixes.clear()
+        params = self._loaded(settings.memory_bytes)
+        going: dict[int, _Sequence] = {}
         try:
-            while answer.ended is None:
+            while any(answer.ended is None for _, answer in begun):
+                steps: list[Step | None] = [None] * len(begun)
                 with self._journal.step():
-                    self._journal.record(self._resident)
-                    told = self._read(params, fed, sequence, settings)
+                    if not isinstance(params, Streamed):
+                        self._journal.record(self._resident)
+                    if going:
+                        told = self._read_on(params, [*going.values()], settings)
+                    else:
+                        told = self._read_all(params, [prompt for prompt, _ in begun], going, settings, reuse)
                     if told is None:
                         return
-                    step = answer.step(*told)
-                yield step
-                fed = [step.token]
+                    for number, found in zip([*going], told, strict=True):
+                        step = steps[number] = begun[number][1].step(*found)
+                        going[number].next = step.token
+                yield steps
+                for number in [n for n in going if begun[n][1].ended]:
+                    self._keep(going.pop(number), reuse)
         finally:
-            if settings.reuse and sequence.cache is not None:
-                self._prefixes.keep(sequence.tokens, sequence.cache)
+            for sequence in going.values():
+                self._keep(sequence, reuse)
 
-    def _loaded(self) -> Params:
+    def _read_all(
+        self,
+        params: Params | Streamed,
+        prompts: list[list[int]],
+        going: "dict[int, _Sequence]",
+        settings: Settings,
+        reuse: bool,
+    ) -> list[list] | None:
+        """Feeds prompts, each from where an earlier call has read it on; as `_read`."""
+        found = []
+        for number, prompt in enumerate(prompts):
+            taken = self._prefixes.take(prompt) if reuse else None
+            cache, read = taken or (self._engine.cache(params, len(prompt) + 1), 0)
+            going[number] = _Sequence(prompt[:read], cache)
+            told = self._read(params, prompt[read:], going[number], settings)
+            if told is None:
+                return None
+            found.append(told)
+        return found
+
+    def _read_on(
+        self, params: Params | Streamed, sequences: "list[_Sequence]", settings: Settings
+    ) -> list[list] | None:
+        """Feeds the last token of each sequence's answer; as `_read`."""
+        if settings.cancelled:
+            return None
+        if len(sequences) == 1:
+            told = self._read(params, [sequences[0].next], sequences[0], settings)
+            return None if told is None else [told]
+        rows = self._embedded([sequence.next for sequence in sequences])
+        caches = [sequence.used() for sequence in sequences]
+        starts = [len(sequence.tokens) for sequence in sequences]
+        found, touched = self._engine.together(params, rows, starts, caches)
+        self._journal.record(self._touched(touched))
+        for sequence, (*_, cache) in zip(sequences, found, strict=True):
+            sequence.tokens.append(sequence.next)
+            sequence.cache = cache
+        return [list(told[:3]) for told in found]
+
+    def _keep(self, sequence: "_Sequence", reuse: bool) -> None:
+        if reuse and sequence.cache is not None:
+            self._prefixes.keep(sequence.tokens, sequence.cache)
+
+    def _loaded(self, budget_bytes: int | None = None) -> Params | Streamed:
         """The weights; the journal is told when they had to be read."""
-        params, read = self._engine.params()
+        params, read = self._engine.params(budget_bytes)
         if read:
             self._journal.record(self._stored)
         return params
 
-    def _read(self, params: Params, tokens: list[int], sequence: "_Sequence", settings: Settings) -> list | None:
+    def _read(
+        self, params: Params | Streamed, tokens: list[int], sequence: "_Sequence", settings: Settings
+    ) -> list | None:
         """Feeds tokens in pieces: what `Answer.step` takes, behind the last one; None where somebody cancels."""
         told: list | None = None
         cut = list(pieces(tokens))
@@ -228,22 +323,22 @@ class LanguageModel:
             if settings.cancelled:
                 return None
             start, rows = len(sequence.tokens), self._embedded(piece)
-            cache, sequence.cache = sequence.cache, None  # what follows uses it up
-            assert cache is not None
+            cache = sequence.used()
             if settings.hidden and number == len(cut):
-                states, sequence.cache, touched = self._engine.states(
-                    params, rows, length, start, cache, every=True
-                )
+                given = (params, rows, length, start, cache)
+                states, sequence.cache, touched = self._engine.states(*given, every=True)
                 last = states[:, len(piece) - 1]
-                told = [*self._engine.told(params, last[-1:]), np.asarray(last)]
+                found, read = self._engine.told(params, last[-1:])
+                touched += read
+                told = [*found, np.asarray(last)]
             else:
                 (*told, sequence.cache), touched = self._engine.step(params, rows, length, start, cache)
-            self._journal.record(self._experts(touched))
+            self._journal.record(self._touched(touched))
             sequence.tokens += piece
         return told
 
-    def _experts(self, touched: Iterable[Touched]) -> list[Access]:
-        """What the journal is told of experts."""
+    def _touched(self, touched: Iterable[Touched]) -> list[Access]:
+        """What the journal is told of experts, and within a budget of all weights."""
         return [
             Access(self._name, t.name, first, rows, rows * t.row_bytes, "disk" if read else "memory")
             for t, first, rows, read in touched
@@ -264,7 +359,14 @@ class LanguageModel:
 
 @dataclass
 class _Sequence:
-    """Tokens that the model has read, and the cache that holds them; None where a step has used it up."""
+    """Tokens that the model has read, the cache that holds them, and the token to be read next."""
 
     tokens: list[int]
     cache: Cache | None
+    next: int = -1
+
+    def used(self) -> Cache:
+        """The cache, to be used up: from here on there is none."""
+        cache, self.cache = self.cache, None
+        assert cache is not None
+        return cache

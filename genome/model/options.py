@@ -8,6 +8,7 @@ from threading import Event
 from typing import Any, Self, TypedDict
 
 from genome.errors import Error, quoted
+from genome.sizes import size_bytes
 
 GRAMMARS = ("schema", "regex", "grammar")
 """The options that say what an answer keeps to; one of them at a time."""
@@ -34,15 +35,17 @@ class Options(TypedDict, total=False):
         seed: None. The same seed gives the same text on the same machine; None a new one each time.
         stop: none. Texts at which to end; neither they nor what follows is given.
         past_end: False. Go on behind end tokens.
-        schema: None. The answer is JSON of this JSON Schema: a mapping, or its text; True for any JSON. It ends
-            when the JSON is complete; where `max_tokens` ends it before, it is cut off (the last step's `ended` is
-            `length`). A keyword that is not supported is refused by name.
+        schema: None. The answer is JSON of this JSON Schema: a mapping, or its text; True for any JSON. It is
+            one line, and ends when the JSON is complete. Where `max_tokens` ends it before, it is cut off: the last
+            step's `ended` is then `length`. A keyword that is not supported is refused by name.
         regex: None. The whole answer matches this regular expression (syntax of Rust's `regex`).
         grammar: None. The whole answer is of this context-free grammar, in Lark's or llama.cpp's (GBNF) notation.
         alternatives: 0. Tell with each step so many of the most probable tokens.
         hidden: False. Tell with each step the hidden states of all layers that its token was predicted from.
         reuse: True. What an earlier call has read of the same beginning is not read again; scores then differ in
             rounding only. False reads all of it.
+        memory: None. A budget for weights, cache and buffers together, such as "200 MB": weights that do not fit
+            are read again for each token; the tokens are the same. None: all weights are read and stay.
         cancel: None. When another thread sets it, the generation ends before its next token, or before the next
             piece of a long prompt; what it gave is given.
     """
@@ -66,6 +69,7 @@ class Options(TypedDict, total=False):
     alternatives: int
     hidden: bool
     reuse: bool
+    memory: str | int | None
     cancel: Event | None
 
 
@@ -96,6 +100,7 @@ class Settings:
     alternatives: int = 0
     hidden: bool = False
     reuse: bool = True
+    memory: str | int | None = None
     cancel: Event | None = None
 
     @classmethod
@@ -131,6 +136,7 @@ class Settings:
         for token, bias in self.logit_bias.items():
             if not bias < math.inf:
                 raise Error(f"the bias of token {token} is {bias}; wanted a number, or minus infinity to ban it")
+        _ = self.memory_bytes
         if not all(self.stops):
             raise Error("a stop string is empty; wanted at least one character")
         if len(given := [name for name in GRAMMARS if getattr(self, name) is not None]) > 1:
@@ -154,6 +160,11 @@ class Settings:
     def constrained(self) -> tuple[str, Any] | None:
         """What an answer has to keep to: the option's name and its value."""
         return next(((name, told) for name in GRAMMARS if (told := getattr(self, name)) is not None), None)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The budget of memory."""
+        return None if self.memory is None else size_bytes(self.memory)
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -182,6 +193,7 @@ _TYPES: tuple[tuple[str, tuple[type, ...], tuple[str, ...]], ...] = (
     ("a mapping, its JSON text, or True", (Mapping, str, bool, _NONE), ("schema",)),
     ("a mapping of token numbers to numbers", (Mapping,), ("logit_bias",)),
     ("a text or several", (str, Sequence), ("stop",)),
+    ("such as '200 MB', a number of bytes, or None", (str, int, _NONE), ("memory",)),
 )
 """What each option has to be."""
 

@@ -7,14 +7,16 @@ import jax
 import numpy as np
 from jax import Array
 
-from genome.model.kernel.cache import Cache, empty_cache, grown
+from genome.model.kernel.batch import compiled_batch, cuts
+from genome.model.kernel.cache import Cache, cache_bytes, empty_cache, grown
 from genome.model.kernel.executables import Call, Executables
 from genome.model.kernel.experts import Touched
 from genome.model.kernel.forward import compiled, compiled_states, compiled_told
 from genome.model.kernel.layers import Params
-from genome.model.kernel.loading import load
+from genome.model.kernel.loading import bytes_in_memory, load
 from genome.model.kernel.mixture import Mixture
-from genome.model.kernel.shape import Shape
+from genome.model.kernel.shape import Shape, expert_shapes
+from genome.model.kernel.streaming import Streamed, check_budget
 from genome.model.weights import Weights
 
 PREFILL = (32, 256)
@@ -35,34 +37,78 @@ class Engine:
     def __init__(self, weights: Weights, shape: Shape, executables: Executables) -> None:
         self._weights, self._shape, self._executables = weights, shape, executables
         self._params: Params | None = None
+        self._streamed: Streamed | None = None
+        self._budget_bytes: int | None = None
         self._loading = Lock()
         self._steps: dict[tuple[Call, int, int], Call] = {}
         self._mixture = Mixture(weights, shape, executables) if shape.experts else None
 
-    def params(self) -> tuple[Params, bool]:
+    def params(self, budget_bytes: int | None = None) -> tuple[Params | Streamed, bool]:
         """The weights on the device, and whether they had to be read.
+
+        Args:
+            budget_bytes: what weights, cache and buffers may take together; weights are then read as they are
+                needed, and `step` tells which; of a mixture only the experts are. None: all weights are read and
+                stay.
 
         Raises:
             DamagedError: weights are damaged.
+            Error: the budget is too small: the least that works is told.
         """
         with self._loading:
+            if budget_bytes is not None and self._mixture is None:
+                return self._within(budget_bytes), False
+            self._streamed = None
             read = self._params is None
             if self._params is None:
                 self._params = load(self._weights, self._shape)
+            self._budget_bytes = budget_bytes
+            self._bind(_places(1))
             return self._params, read
+
+    def _bind(self, places: int) -> None:
+        """Leaves to the experts of a mixture what weights that each token needs and the cache leave of a budget."""
+        if self._mixture is None:
+            return
+        if (budget := self._budget_bytes) is None:
+            self._mixture.experts.bound_bytes = None
+            return
+        picked = expert_shapes(self._shape)
+        experts = sum(bytes_in_memory(t) for t in self._weights.tensors() if t.role in picked)
+        in_use = self._shape.experts_used * experts // (self._shape.experts * self._shape.layers)
+        others = sum(part.nbytes for part in jax.tree.leaves(self._params)) + 12 * self._shape.tokens
+        least = others + in_use + cache_bytes(self._shape, places)
+        check_budget(self._weights.name, budget, least, places)
+        self._mixture.experts.bound_bytes = budget - least
+
+    def _within(self, budget_bytes: int) -> Streamed:
+        if self._streamed is None or self._streamed.budget_bytes != budget_bytes:
+            self._streamed = self._params = None  # a generation that goes on holds its own until it ends
+            self._streamed = Streamed(self._weights, self._shape, self._executables, budget_bytes)
+        return self._streamed
 
     def close(self) -> None:
         """Gives the weights' memory back; they would be read again."""
         self._params = None
+        if self._streamed is not None:
+            self._streamed.close()
         if self._mixture:
             self._mixture.experts.clear()
 
-    def cache(self, tokens: int) -> Cache:
-        """An empty cache with room for so many tokens."""
-        return empty_cache(self._shape, _places(tokens))
+    def cache(self, params: Params | Streamed, tokens: int) -> Cache:
+        """An empty cache with room for so many tokens.
+
+        Raises:
+            Error: it does not fit into the budget.
+        """
+        places = _places(tokens)
+        if isinstance(params, Streamed):
+            return params.cache(places)
+        self._bind(places)
+        return empty_cache(self._shape, places)
 
     def step(
-        self, params: Params, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache
+        self, params: Params | Streamed, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache
     ) -> tuple[tuple[Array, Array, Array, Cache], list[Touched]]:
         """Reads a piece of tokens.
 
@@ -74,40 +120,102 @@ class Engine:
             cache: used up; grown where it is too small.
 
         Returns:
-            As `genome.model.kernel.forward.advance`; the experts that it used.
+            As `genome.model.kernel.forward.advance`; the experts that it used, within a budget all weights.
+
+        Raises:
+            Error: the cache no longer fits into the budget.
         """
+        if isinstance(params, Streamed):
+            return params.step(self._padded(rows, length), len(rows), start, cache, _places(start + length))
         x, cache = self._filled(rows, length, start, cache)
         if self._mixture:
             return self._mixture.advance(params, x, start, len(rows) - 1, cache)
         given = (params, x, np.int32(start), np.int32(len(rows) - 1), cache)
         return self._executable(compiled(), length, cache.places, given)(*given), []
 
+    def together(
+        self,
+        params: Params | Streamed,
+        rows: Sequence[np.ndarray],
+        starts: Sequence[int],
+        caches: Sequence[Cache],
+    ) -> tuple[list[tuple[Array, Array, Array, Cache]], list[Touched]]:
+        """Reads one token of each of several sequences, with one reading of the weights for up to four of them.
+
+        A mixture of experts, and weights within a budget, are read for one after the other.
+
+        Args:
+            params: the weights.
+            rows: the tokens' embeddings, each float32 (d,).
+            starts: how many tokens each cache holds.
+            caches: used up; grown where they are too small.
+
+        Returns:
+            For each sequence what `step` gives; what was touched.
+        """
+        found: list[tuple[Array, Array, Array, Cache]] = []
+        touched: list[Touched] = []
+        for cut in cuts(len(rows)):
+            if self._mixture or isinstance(params, Streamed) or cut.stop - cut.start == 1:
+                for row, start, cache in zip(rows[cut], starts[cut], caches[cut], strict=True):
+                    one, more = self.step(params, [row], 1, start, cache)
+                    found.append(one)
+                    touched += more
+                continue
+            places = max(_places(max(starts[cut]) + 1), *(cache.places for cache in caches[cut]))
+            same = tuple(c if c.places == places else grown(c, places) for c in caches[cut])
+            given = (params, np.stack(rows[cut]), np.array(starts[cut], np.int32), same)
+            told = self._executable(compiled_batch(), cut.stop - cut.start, places, given)(*given)
+            scores, best, chances = (np.asarray(part) for part in told[:3])
+            found += zip(scores, best, chances, told[3], strict=True)
+        return found, touched
+
     def states(
-        self, params: Params, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache, every: bool
+        self,
+        params: Params | Streamed,
+        rows: Sequence[np.ndarray],
+        length: int,
+        start: int,
+        cache: Cache,
+        every: bool,
     ) -> tuple[Array, Cache, list[Touched]]:
         """Reads a piece of tokens for their hidden states: `every` layer's (L + 1, length, d), else (length, d).
 
-        The other arguments, what becomes of the cache, and which experts were used, are those of `step`.
+        The other arguments, what becomes of the cache, and what was touched, are those of `step`.
+
+        Raises:
+            Error: the model is a mixture of experts, or as `step`.
         """
+        if isinstance(params, Streamed):
+            x, places = self._padded(rows, length), _places(start + length)
+            return params.states(x, start, cache, places, every=every)
         x, cache = self._filled(rows, length, start, cache)
         if self._mixture:
             return self._mixture.states(params, x, start, len(rows) - 1, cache, every=every)
         given = (params, x, np.int32(start), cache)
-        return *self._executable(compiled_states(every), length, cache.places, given)(*given), []
+        states, cache = self._executable(compiled_states(every), length, cache.places, given)(*given)
+        return states, cache, []
 
-    def told(self, params: Params, hidden: Array) -> tuple[Array, Array, Array]:
-        """Scores (V,) from a last hidden state (1, d), the most probable token, its log probability."""
-        return self._executable(compiled_told(), 1, 0, (params, hidden))(params, hidden)
+    def told(self, params: Params | Streamed, hidden: Array) -> tuple[tuple[Array, Array, Array], list[Touched]]:
+        """Scores (V,) from a last hidden state (1, d), the most probable token, its log probability; reads."""
+        if isinstance(params, Streamed):
+            return params.told(hidden)
+        return self._executable(compiled_told(), 1, 0, (params, hidden))(params, hidden), []
 
     def _filled(
         self, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache
     ) -> tuple[np.ndarray, Cache]:
         """The rows filled up to a piece's length (length, d), and a cache that has room for them."""
         if (places := _places(start + length)) > cache.places:
+            self._bind(cache.places + places)
             cache = grown(cache, places)
+            self._bind(places)
+        return self._padded(rows, length), cache
+
+    def _padded(self, rows: Sequence[np.ndarray], length: int) -> np.ndarray:
         x = np.zeros((length, self._shape.width), np.float32)
         x[: len(rows)] = rows
-        return x, cache
+        return x
 
     def prepare(self) -> None:
         """Compiles what the first tokens of a prompt and of an answer need, and keeps it.
@@ -117,9 +225,9 @@ class Engine:
         params, _ = self.params()
         if self._mixture:
             for length in (1, *PREFILL):
-                self.step(params, [np.zeros(self._shape.width, np.float32)], length, 0, self.cache(1))
+                self.step(params, [np.zeros(self._shape.width, np.float32)], length, 0, self.cache(params, 1))
             return
-        cache = self.cache(1)
+        cache = self.cache(params, 1)
         for length in (1, *PREFILL):
             x = jax.ShapeDtypeStruct((length, self._shape.width), np.float32)
             self._executable(compiled(), length, cache.places, (params, x, np.int32(0), np.int32(0), cache))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from genome.model.kernel.forms import Joined, Matrix, Mixed, finite, pack, stack
+from genome.model.kernel.forms import Joined, Matrix, Mixed, empty, finite, pack, stack
 from genome.model.kernel.layers import Params
 from genome.model.kernel.native.product import native
 from genome.model.kernel.pallas import tiled
@@ -38,6 +38,71 @@ def load(weights: Weights, shape: Shape) -> Params:
             vector = len(parts[0][0].shape) == 1
             params["layers"][role] = _vectors(weights, shape, parts) if vector else placed(_stacked(weights, parts))
     return params
+
+
+class Parts:
+    """A model's weights in parts that are read one by one: its layers, and pieces of its output projection.
+
+    Args:
+        weights: of the model.
+        shape: its hyper-parameters, of a dense model.
+    """
+
+    def __init__(self, weights: Weights, shape: Shape) -> None:
+        self._weights, self._shape = weights, shape
+        self._groups = _groups(weights.tensors(), shape)
+        self.output = self._groups["output"][0][0]
+
+    def alone(self) -> Params:
+        """The vectors outside of the layers: `output_norm`, and `rope_freqs` where the model has them."""
+        return {
+            role: _vectors(self._weights, self._shape, self._groups[role])[0]
+            for role in _ALONE
+            if role in self._groups
+        }
+
+    def layer(self, number: int) -> Params:
+        """One layer's vectors (1, n) and matrices (1, out, in), on the device.
+
+        Raises:
+            DamagedError, Error: as `load`.
+        """
+        found: Params = {}
+        for role, parts in self._of(number):
+            if len(parts[0].shape) == 1:
+                found[role] = _vectors(self._weights, self._shape, [parts])
+            else:
+                found[role] = placed(_stacked(self._weights, [parts]))
+        return found
+
+    def output_rows(self, first: int, count: int) -> Any:
+        """Rows of the output projection (count, in), on the device.
+
+        Raises:
+            DamagedError, Error: as `load`.
+        """
+        found = pack(self._weights.read(self.output, first, count)[None], self.output.dtype)
+        if not finite(found).all():
+            rows = f"rows {first} to {first + count - 1},"
+            raise not_finite(self._weights, f"tensor {self.output.name}, {rows}")
+        return placed(type(found)(*(None if part is None else part[0] for part in found)))
+
+    def tensors(self, number: int) -> list[TensorRow]:
+        """What a layer is read from."""
+        return [tensor for _, parts in self._of(number) for tensor in parts]
+
+    def _of(self, number: int) -> list[tuple[str, list[TensorRow]]]:
+        inside = ((role, layers) for role, layers in self._groups.items() if role not in (*_ALONE, "output"))
+        return [(role, layers[number]) for role, layers in inside]
+
+
+def bytes_in_memory(tensor: TensorRow, rows: int | None = None) -> int:
+    """What rows of a tensor (all without a number) take in the form that they have in memory."""
+    rows = tensor.row_count if rows is None else rows
+    if len(tensor.shape) == 1:
+        return 4 * tensor.shape[0]
+    one = pack(np.zeros((1, tensor.row_bytes), np.uint8), tensor.dtype)
+    return rows * sum(part.nbytes for part in one if part is not None)
 
 
 def _groups(tensors: list[TensorRow], shape: Shape) -> dict[str, list[list[TensorRow]]]:
@@ -82,7 +147,10 @@ def _of_type(weights: Weights, layers: list[list[TensorRow]]) -> Matrix:
     """Tensors of one type, checked."""
     whole: Matrix | None = None
     for number, layer in enumerate(layers):
-        one = pack(np.concatenate([weights.read(t) for t in layer]), layer[0].dtype)
+        one = pack(_raw(weights, layer), layer[0].dtype)
+        if len(layers) == 1:
+            whole = type(one)(*(part if part is None else part[None] for part in one))
+            break
         whole = stack(one, len(layers)) if whole is None else whole
         for part, all_layers in zip(one, whole, strict=True):
             if part is not None:
@@ -90,6 +158,16 @@ def _of_type(weights: Weights, layers: list[list[TensorRow]]) -> Matrix:
     assert whole is not None
     _check(weights, layers, whole)
     return whole
+
+
+def _raw(weights: Weights, tensors: list[TensorRow]) -> np.ndarray:
+    """Tensors of one type as they are stored, under one another: uint8 (rows, row_bytes)."""
+    found = empty((sum(t.row_count for t in tensors), tensors[0].row_bytes), np.dtype(np.uint8))
+    at = 0
+    for tensor in tensors:
+        weights.read(tensor, into=found[at : at + tensor.row_count])
+        at += tensor.row_count
+    return found
 
 
 def _check(weights: Weights, layers: list[list[TensorRow]], stacked: Matrix) -> None:

@@ -10,7 +10,7 @@ from test_architectures import MODELS, stored
 
 from genome.db.connect import opened
 from genome.db.journal import Journal
-from genome.errors import DamagedError
+from genome.errors import DamagedError, Error
 from genome.model import LanguageModel, import_gguf, queries
 from genome.model.kernel import executables
 from genome.model.kernel.architectures import shape_of
@@ -181,3 +181,23 @@ def test_a_second_start_compiles_nothing(tmp_path: Path, tiny, monkeypatch):
         first = answer(path, tmp_path / "kept")
     executables._ready.clear()
     assert answer(path) == first
+
+
+def test_experts_keep_within_a_budget(tmp_path: Path, tiny):
+    """The smallest budget that the error names holds no expert; the tokens are the same."""
+    with opened(mixed(tiny, tmp_path / "a.db")) as db:
+        model = LanguageModel(db, "mixed", Journal())
+        free = [step.token for step in model.generate([70, 71], max_tokens=4, past_end=True)]
+        with pytest.raises(Error, match="a budget of 1 kB is too small for mixed; wanted at least") as caught:
+            list(model.generate([70, 71], max_tokens=4, memory=1000))
+        least = str(caught.value).split("at least ")[1].split(" for")[0]
+        journal = Journal()
+        tight = LanguageModel(db, "mixed", journal)
+        assert [s.token for s in tight.generate([70, 71], max_tokens=4, past_end=True, memory=least)] == free
+        told = journal.columns()
+        sources = {
+            (source, name.endswith("_exps.weight"))
+            for name, source, step in zip(told["object"], told["source"], told["step"], strict=True)
+            if step and name.startswith("blk.")
+        }
+        assert sources == {("disk", True), ("memory", False)}

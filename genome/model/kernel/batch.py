@@ -1,4 +1,4 @@
-"""Several sequences at once: a step reads the weights once for up to eight of them.
+"""Several sequences at once: a step reads the weights once for up to four of them.
 
 Their tokens are rows of one matrix in every product, and each looks back at its own cache alone.
 """
@@ -25,11 +25,11 @@ def compiled_batch() -> Callable[..., tuple[Array, Array, Array, tuple[Cache, ..
 
 
 def cuts(count: int) -> Iterator[slice]:
-    """Sequences in groups of 8, 4, 2 and 1, so that few sizes are compiled.
+    """Sequences in groups of 4, 2 and 1, so that few sizes are compiled.
 
     Example:
         >>> [(cut.start, cut.stop) for cut in cuts(11)]
-        [(0, 8), (8, 10), (10, 11)]
+        [(0, 4), (4, 8), (8, 10), (10, 11)]
     """
     begin = 0
     while begin < count:

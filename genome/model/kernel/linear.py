@@ -19,8 +19,11 @@ from genome.model.kernel.pallas import Tiled
 from genome.model.kernel.strips import with_high
 from genome.model.quant import Array
 
-FEW = 8
-"""So many rows are computed one by one, in the form that is fast for one; for more the matrix is dequantised."""
+FEW = 4
+"""So many rows are computed one by one, in the form that is fast for one; for more the matrix is dequantised.
+
+On a processor, where dequantising takes as long as some twenty such rows.
+"""
 
 
 class Layer(NamedTuple):
@@ -56,12 +59,12 @@ def _project(x: Array, form: Any, number: Array | None) -> Array:
     if isinstance(form, Mixed):
         branches = [partial(_project, x, stack) for stack in form.stacks]
         return lax.switch(form.kinds[number], branches, form.places[number])
+    if isinstance(form, Tiled):
+        return _plainly(x, form.form, number) if len(x) > 1 else pallas.product(x[0], form.form, number)[None]
     if 1 < len(x) <= FEW and not _is_plain(form):
         return jnp.concatenate([_project(row[None], form, number) for row in x])
     if isinstance(form, Native):
         return _project(x, form.form, number) if len(x) > 1 else native.product(x[0], form, number)[None]
-    if isinstance(form, Tiled):
-        return _project(x, form.form, number) if len(x) > 1 else pallas.product(x[0], form.form, number)[None]
     return _plainly(x, form, number)
 
 

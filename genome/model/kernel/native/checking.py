@@ -12,10 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from genome.errors import Error
+from genome.model.kernel.attention import attend as plain_attend
+from genome.model.kernel.cache import Cache
 from genome.model.kernel.forms import pack
+from genome.model.kernel.frequencies import Rope
 from genome.model.kernel.linear import dense
+from genome.model.kernel.native.attention import attend
 from genome.model.kernel.native.library import loaded
 from genome.model.kernel.native.product import Native, product
+from genome.model.kernel.shape import Shape
 
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
@@ -26,10 +31,16 @@ _SHAPES = ((37, 1280), (3, 256), (301, 768))
 is large enough for several threads."""
 _ERROR = 2e-6
 """What sums of float32 in another order may differ by, relative to the sum of the terms' sizes."""
+_TOKENS = ((0, None), (5, None), (64, 9), (201, None), (201, 100), (256, None))
+"""Tokens in the cache, and how many a token sees."""
+_UNCAPPED = Shape(
+    architecture="", layers=2, width=384, heads=6, kv_heads=2, head_width=64, hidden=0, tokens=0, context=256,
+    rope=Rope(10_000.0), norm_epsilon=0.0, attention_scale=1.0, tied=True,
+)  # fmt: skip
 
 
 def check(library: str) -> None:
-    """Compares the products of a loaded kernel with those of pure JAX.
+    """Compares what a loaded kernel computes with pure JAX.
 
     Raises:
         Error: they differ: the type is named.
@@ -43,6 +54,21 @@ def check(library: str) -> None:
             off = np.abs(found - weights @ x) / (np.abs(weights) @ np.abs(x))
             if not (off < _ERROR).all():
                 raise Error(f"{dtype}, {rows} x {columns}: an error of {off.max():.1e}; wanted under {_ERROR}")
+    for start, window in _TOKENS:
+        off = _attention_error(library, start, window)
+        if not off < _ERROR:
+            raise Error(f"attention over {start} tokens: an error of {off:.1e}; wanted under {_ERROR}")
+
+
+def _attention_error(library: str, start: int, window: int | None) -> float:
+    """How far the attention of one token is from that in pure JAX, relative to the largest value."""
+    draw = np.random.default_rng(1)
+    q, k, v = (draw.normal(size=size).astype(np.float32) for size in ((2, 3, 1, 64), (2, 64, 1), (2, 64, 1)))
+    cache = Cache(*(jnp.asarray(draw.normal(size=(2, 2, 64, 256)), jnp.float32) for _ in range(2)))
+    sees = None if window is None else jnp.int32(window)
+    given = (jnp.asarray(q), jnp.asarray(k), jnp.asarray(v), jnp.int32(start), cache, jnp.int32(1), sees)
+    found, wanted = attend(library, *given), plain_attend(_UNCAPPED, *given)
+    return float(jnp.abs(found - wanted).max() / jnp.abs(wanted).max())
 
 
 def drawn(dtype: str, *shape: int) -> np.ndarray:

@@ -28,7 +28,7 @@ from genome.errors import Error
 from genome.model.kernel.executables import processor, secret, signed_with
 
 SETTING = "GENOME_KERNEL"
-_SOURCES = ("product.cpp", "products.h", "lanes.h")
+_SOURCES = ("kernel.cpp", "products.h", "attention.h", "threads.h", "lanes.h")
 _COMPILE_S, _TEST_S = 240, 120
 _SIGNATURE_BYTES = 32
 
@@ -143,16 +143,18 @@ def loaded(file: Path) -> tuple[str, str]:
     return _registered(file, library), library
 
 
-def target(library: str) -> str:
-    """The name under which jax knows a loaded kernel."""
-    return f"genome_product_{library}"
+def target(library: str, function: str) -> str:
+    """The name under which jax knows a function of a loaded kernel: `product` or `attention`."""
+    return f"genome_{function}_{library}"
 
 
 @cache
 def _registered(file: Path, library: str) -> str:
     code = ctypes.CDLL(str(file))
     code.genome_lanes.restype = ctypes.c_char_p
-    jax.ffi.register_ffi_target(target(library), jax.ffi.pycapsule(code.genome_product), platform="cpu")
+    for function in ("product", "attention"):
+        capsule = jax.ffi.pycapsule(getattr(code, f"genome_{function}"))
+        jax.ffi.register_ffi_target(target(library, function), capsule, platform="cpu")
     return code.genome_lanes().decode()
 
 

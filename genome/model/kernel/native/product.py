@@ -62,5 +62,5 @@ def product(x: Array, matrix: Native, number: Array | None = None) -> Array:
     parts = [jnp.zeros(0, jnp.uint8) if part is None else part for part in form]
     sums = -(-len(x) // (BLOCK * _GROUP)) * _GROUP
     results = [jax.ShapeDtypeStruct((size,), jnp.float32) for size in (form[0].shape[-2], sums)]
-    call = jax.ffi.ffi_call(target(matrix.library), results, vmap_method="sequential")
+    call = jax.ffi.ffi_call(target(matrix.library, "product"), results, vmap_method="sequential")
     return call(x.astype(jnp.float32), jnp.asarray(0 if number is None else number, jnp.int32), *parts)[0]

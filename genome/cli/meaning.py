@@ -46,7 +46,10 @@ def _decompose(arguments: argparse.Namespace) -> None:
 
 
 def _reasons(one: "Decomposition") -> list[dict[str, Any]]:
-    return [{**asdict(reason), "rest": reason.rest} for reason in one.explain().reasons]
+    return [
+        {**asdict(reason), "chains": [asdict(chain) for chain in reason.chains], "rest": reason.rest}
+        for reason in one.explain().reasons
+    ]
 
 
 def _units(arguments: argparse.Namespace) -> None:

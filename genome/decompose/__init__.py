@@ -5,7 +5,7 @@ word_shares, tokens, codebook (made by fitting), addresses, cells, build; then q
 labels, bulk, space; similarity measures it all.
 """
 
-from genome.decompose.decomposition import Chain, Decomposition, Explanation, Link, Reason, SenseShare
+from genome.decompose.decomposition import Branch, Chain, Decomposition, Explanation, Link, Reason, SenseShare
 from genome.decompose.lexicon import known_words
 from genome.decompose.space import GenomeSpace
 from genome.decompose.webster import build_webster
@@ -13,6 +13,7 @@ from genome.decompose.wordnet import build_wordnet
 from genome.decompose.words import split_words
 
 __all__ = [
+    "Branch",
     "Chain",
     "Decomposition",
     "Explanation",

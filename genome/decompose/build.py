@@ -14,10 +14,10 @@ from genome.decompose.anchors import primitive_anchors
 from genome.decompose.cells import cells
 from genome.decompose.codebook import codebook
 from genome.decompose.dictionary import Dictionary
-from genome.decompose.graph import RELATION_WEIGHTS, Graph, build_graph
+from genome.decompose.graph import AROUND_TYPES, RELATION_WEIGHTS, Graph, build_graph
 from genome.decompose.queries import FORM_STEP, RELATION_STEP, SENSE_STEP, Unit
 from genome.decompose.tokens import TokenTable, fit_embedding_map, structural_class, word_in
-from genome.decompose.walk import KEEP, absorb, base_rate, compositions
+from genome.decompose.walk import KEEP, LOOK, absorb, base_rate, compositions, look_around
 from genome.decompose.word_shares import shares_of_word, word_composition
 from genome.ids import CODONS
 from genome.progress import Progress, silent
@@ -55,8 +55,9 @@ def build_genome(
     graph = build_graph(dictionary, frozenset(anchors.words))
     step()
     absorbed = absorb(graph, anchors)
-    base = base_rate(absorbed)
-    senses = compositions(absorbed, base)
+    met = look_around(graph, absorbed)
+    base = base_rate(met)
+    senses = compositions(met, base)
     step()
     units = _Units()
     for entry, weights, codons in zip(dictionary.entries, senses, codebook().paths(senses), strict=True):
@@ -70,7 +71,9 @@ def build_genome(
     facts = facts | {
         "base_rate": json.dumps([round(float(b), 8) for b in base]),
         "relation_types": json.dumps(list(RELATION_WEIGHTS)),
+        "around_types": json.dumps(list(AROUND_TYPES)),
         "anchor_keep": str(KEEP),
+        "look": str(LOOK),
     }
     with building(database, "genome", **facts) as db:
         units.write(db)
@@ -82,7 +85,7 @@ def build_genome(
             "INSERT OR IGNORE INTO form VALUES (?, ?, ?)",
             sorted((form, pos, lemma) for (form, pos), found in dictionary.irregular.items() for lemma in found),
         )
-        _write_walk(db, graph, anchors.senses, anchors.words, absorbed, sense_ids)
+        _write_walk(db, graph, anchors.senses, anchors.words, absorbed, met, sense_ids)
     step()
 
 
@@ -201,6 +204,7 @@ def _write_walk(
     ends: dict[int, int],
     end_words: dict[str, int],
     absorbed: np.ndarray,
+    met: np.ndarray,
     unit_ids: list[int],
 ) -> None:
     """One row a sense and one a form: all that an explanation reads."""
@@ -208,8 +212,10 @@ def _write_walk(
     links: list[list[tuple[int, float, int]]] = [[] for _ in unit_ids]
     for source, target, kind, share in graph.links:
         links[source].append((target, share, types.index(kind)))
+    around, starts = np.empty(len(graph.around_types), RELATION_STEP), graph.around.indptr
+    around["sense"], around["share"], around["type"] = graph.around.indices, graph.around.data, graph.around_types
     db.executemany(
-        "INSERT INTO walk VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO walk VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             (
                 sense,
@@ -218,6 +224,8 @@ def _write_walk(
                 absorbed[sense].astype("<f2").tobytes(),
                 _row(graph.glosses, sense, FORM_STEP),
                 np.array(links[sense], RELATION_STEP).tobytes(),
+                met[sense].astype("<f2").tobytes(),
+                around[starts[sense] : starts[sense + 1]].tobytes(),
             )
             for sense in range(len(unit_ids))
         ),

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+TOLD = 0.03
+"""A printed explanation leaves out what carries less of a primitive's weight than this."""
+
+
 @dataclass(frozen=True)
 class Link:
     """One step of a chain: through a word of the definition, or a relation, to a sense.
@@ -41,17 +45,69 @@ class Chain:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """A step of the ways to a primitive, with what goes on from there.
+
+    Attributes:
+        share: of the primitive's weight that all ways over this step carry, 0..1; the shares of the branches
+            below a step add up to its own.
+        via: the word of the definition before, or the relation's name; empty at the beginning.
+        relation: whether `via` is a relation.
+        key: the sense reached (`person.n.01`); empty where the way ends or where others are added up.
+        definition: of that sense.
+        branches: the ways on, weightiest first.
+        stop: `end` where the primitive is reached, `on` where the ways on are not told, `others` for the ways from
+            the step before that carry little each, else empty.
+    """
+
+    share: float
+    via: str
+    relation: bool
+    key: str
+    definition: str
+    branches: tuple["Branch", ...] = ()
+    stop: str = ""
+
+    @property
+    def leaves(self) -> list["Branch"]:
+        """Where this branch's ways stop; their shares add up to its own."""
+        return [leaf for branch in self.branches for leaf in branch.leaves] if self.branches else [self]
+
+
+@dataclass(frozen=True)
 class Reason:
-    """Why a unit has some of a primitive: the chains that carry most of it. With `rest` the shares sum to 1."""
+    """Why a unit has some of a primitive: the ways that lead to it. The branches' shares add up to 1."""
 
     primitive: str
     weight: float
-    chains: tuple[Chain, ...]
+    branches: tuple[Branch, ...]
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """The ways that are told to their end, weightiest first."""
+        ends = [way for branch in self.branches for way in _ended(branch, ())]
+        chains = [
+            Chain(way[-1].share, way[0].key, way[0].definition, tuple(_links(way)))
+            for way in sorted(ends, key=lambda way: -way[-1].share)
+        ]
+        return tuple(chains)
 
     @property
     def rest(self) -> float:
-        """The share of all chains that are not listed."""
+        """The share of all ways that are not told to their end."""
         return max(0.0, 1.0 - sum(chain.share for chain in self.chains))
+
+
+def _ended(branch: Branch, before: tuple[Branch, ...]) -> list[tuple[Branch, ...]]:
+    way = (*before, branch)
+    if branch.stop == "end":
+        return [way]
+    return [ended for further in branch.branches for ended in _ended(further, way)]
+
+
+def _links(way: tuple[Branch, ...]) -> list[Link]:
+    """The steps behind the first sense; a way that ends in the sense itself has no step for that."""
+    return [Link(step.via, step.relation, step.key, step.definition) for step in way[1:] if step.via]
 
 
 @dataclass(frozen=True)
@@ -66,14 +122,23 @@ class Explanation:
         lines = [self.text]
         for reason in self.reasons:
             lines.append(f"  {reason.primitive} {reason.weight:.3f}")
-            for chain in reason.chains:
-                steps = "".join(f" -{link.via}-> {link.key or reason.primitive}" for link in chain.links)
-                lines.append(f"    {chain.share:4.0%}  {chain.key}{steps}")
-            lines.append(f"    {reason.rest:4.0%}  all other chains")
+            for branch in reason.branches:
+                lines += _lines(branch, reason.primitive, 4)
         return "\n".join(lines)
 
     def _repr_html_(self) -> str | None:
         return self._display(self) if self._display else None
+
+
+def _lines(branch: Branch, primitive: str, indent: int) -> list[str]:
+    """A branch as lines of text; what carries less than `TOLD` is left out, with dots where only that follows."""
+    if branch.share < TOLD:
+        return []
+    reached = branch.key or {"end": f"= {primitive}", "others": "others"}.get(branch.stop, "")
+    how = f"-{branch.via}-> " if branch.via else ""
+    below = [line for further in branch.branches for line in _lines(further, primitive, indent + 2)]
+    more = " ..." if branch.stop == "on" or (branch.branches and not below) else ""
+    return [f"{' ' * indent}{branch.share:4.0%}  {how}{reached}{more}", *below]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,18 @@ RELATION_WEIGHTS = {
 """What a relation counts against a whole definition, which counts 1; shared among targets of the same type."""
 
 
+AROUND = 64
+"""Of what surrounds a sense, so many of the nearest: person.n.01 stands in thousands of definitions."""
+
+AROUND_TYPES = (*RELATION_WEIGHTS, *(f"{kind} of" for kind in RELATION_WEIGHTS), "used in")
+"""A relation, a relation walked back (`of`), and a definition that uses the sense."""
+
+USED_SHARE = 0.5
+"""What the definitions that use a sense count beside the relations, which count 1 in either direction."""
+
+FAINT = 0.01
+"""A word's part in a definition below which the definition is not held to be about it."""
+
 Csr = Any
 """`scipy.sparse.csr_matrix`, which carries no types."""
 
@@ -31,6 +43,9 @@ class Graph:
         meanings: (F, N), which sense a gloss word means.
         relations: (N, N), steps along relations.
         links: the same relations one by one: source, target, type, share.
+        around: (N, N), what surrounds a sense: relations in either direction, and the definitions that use it;
+            each row sums to 1, or to 0 where nothing does.
+        around_types: (links,) the type of each of its stored links, a place in `AROUND_TYPES`.
         forms: the F pairs of word and context.
         word_counts: in how many definitions each word stands.
     """
@@ -39,6 +54,8 @@ class Graph:
     meanings: Csr
     relations: Csr
     links: list[tuple[int, int, str, float]]
+    around: Csr
+    around_types: np.ndarray
     forms: list[tuple[str, str]]
     word_counts: dict[str, int]
 
@@ -79,10 +96,34 @@ def build_graph(dictionary: Dictionary, ends: frozenset[str]) -> Graph:
     links = [(source, target, kind, float(share * scale[source])) for source, target, kind, share in links]
     places_of = ([source for source, *_ in links], [target for _, target, *_ in links])
     relations = sp.csr_matrix(([share for *_, share in links], places_of), (count, count), np.float32)
+    glosses, meanings = _scaled(glosses, scale), _meanings(dictionary, list(places), count)
+    around, around_types = _around(glosses, meanings, links)
     return Graph(
-        _scaled(glosses, scale), _meanings(dictionary, list(places), count), relations, links,
-        list(places), dict(used),
+        glosses, meanings, relations, links, around, around_types, list(places), dict(used),
     )  # fmt: skip
+
+
+def _around(glosses: Csr, meanings: Csr, links: list[tuple[int, int, str, float]]) -> tuple[Csr, np.ndarray]:
+    """What surrounds each sense, the `AROUND` weightiest links a row; two senses may be linked in several ways."""
+    kinds = {kind: place for place, kind in enumerate(RELATION_WEIGHTS)}
+    source, target, kind, share = (
+        np.array(column) for column in zip(*((s, t, kinds[k], w) for s, t, k, w in links), strict=True)
+    ) if links else (np.zeros(0, int),) * 4  # fmt: skip
+    used: Csr = (glosses @ meanings).tocoo()
+    about = used.data >= FAINT
+    rows = np.concatenate([source, target, used.col[about]]).astype(np.int64)
+    columns = np.concatenate([target, source, used.row[about]]).astype(np.int32)
+    types = np.concatenate([kind, kind + len(kinds), np.full(about.sum(), 2 * len(kinds))]).astype(np.uint32)
+    weights = np.concatenate([share, share, USED_SHARE * used.data[about]]).astype(np.float32)
+    order = np.lexsort((types, columns, -weights, rows))
+    rows, columns, types, weights = rows[order], columns[order], types[order], weights[order]
+    starts = np.searchsorted(rows, np.arange(glosses.shape[0] + 1))
+    near = np.arange(len(rows)) - starts[rows] < AROUND
+    rows, columns, types, weights = rows[near], columns[near], types[near], weights[near]
+    starts = np.searchsorted(rows, np.arange(glosses.shape[0] + 1))
+    total = np.bincount(rows, weights, glosses.shape[0])
+    shares = (weights / total[rows]).astype(np.float32)
+    return sp.csr_matrix((shares, columns, starts), (glosses.shape[0],) * 2), types
 
 
 def _meanings(dictionary: Dictionary, forms: list[tuple[str, str]], count: int) -> Csr:

@@ -39,6 +39,8 @@ class WalkRow(NamedTuple):
     absorbed: np.ndarray
     words: np.ndarray
     relations: np.ndarray
+    met: np.ndarray
+    around: np.ndarray
 
 
 class FormRow(NamedTuple):
@@ -180,11 +182,12 @@ def senses_of_word(db: apsw.Connection, word_id: int) -> list[tuple[Unit, float]
 def walk_row(db: apsw.Connection, *, sense: int | None = None, unit_id: int | None = None) -> WalkRow:
     """The walk from a sense, by its number or by its unit's ID."""
     column, value = ("sense", sense) if unit_id is None else ("unit_id", unit_id)
-    sql = f"SELECT sense, unit_id, primitive, absorbed, words, relations FROM walk WHERE {column} = ?"
-    number, identity, primitive, absorbed, words, relations = _one(db, sql, value)
+    sql = f"SELECT sense, unit_id, primitive, absorbed, words, relations, met, around FROM walk WHERE {column} = ?"
+    number, identity, primitive, absorbed, words, relations, met, around = _one(db, sql, value)
     return WalkRow(
         number, identity, primitive, np.frombuffer(absorbed, "<f2").astype(np.float32),
         np.frombuffer(words, FORM_STEP), np.frombuffer(relations, RELATION_STEP),
+        np.frombuffer(met, "<f2").astype(np.float32), np.frombuffer(around, RELATION_STEP),
     )  # fmt: skip
 
 
@@ -224,11 +227,29 @@ def irregular_lemmas(db: apsw.Connection, form: str, pos: str) -> list[str]:
     return [lemma for (lemma,) in db.execute("SELECT lemma FROM form WHERE form = ? AND pos = ?", (form, pos))]
 
 
-def walk_facts(db: apsw.Connection) -> tuple[float, list[str]]:
-    """How much of an anchor's definition still speaks, and the names of the relations, numbered from 0."""
-    (keep,) = _one(db, "SELECT value FROM meta WHERE key = ?", "anchor_keep")
-    (types,) = _one(db, "SELECT value FROM meta WHERE key = ?", "relation_types")
-    return float(keep), json.loads(types)
+class WalkFacts(NamedTuple):
+    """Constants of the walk.
+
+    Attributes:
+        keep: how much of an anchor's definition still speaks.
+        look: how often a walk looks one sense further around.
+        relations: their names, numbered from 0.
+        around: the names of the ways around a sense, likewise.
+    """
+
+    keep: float
+    look: float
+    relations: list[str]
+    around: list[str]
+
+
+def walk_facts(db: apsw.Connection) -> WalkFacts:
+    """The constants of the walk that made the compositions."""
+    keep, look, relations, around = (
+        _one(db, "SELECT value FROM meta WHERE key = ?", key)[0]
+        for key in ("anchor_keep", "look", "relation_types", "around_types")
+    )
+    return WalkFacts(float(keep), float(look), json.loads(relations), json.loads(around))
 
 
 def _one(db: apsw.Connection, sql: str, value: object) -> tuple[Any, ...]:

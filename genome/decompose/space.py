@@ -3,7 +3,6 @@
 import difflib
 import string
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,9 @@ from genome.db.journal import Access, Journal
 from genome.decompose import addresses, bulk, queries
 from genome.decompose.anchors import exponents, primes_by_name
 from genome.decompose.cells import Cells
-from genome.decompose.decomposition import Chain, Decomposition, Explanation, Reason, SenseShare
+from genome.decompose.decomposition import Branch, Decomposition, Explanation, Reason, SenseShare
 from genome.decompose.dictionary import CLOSED_CLASS
-from genome.decompose.explain import CHAINS, chains_to
+from genome.decompose.explain import BRANCHES, Explainer
 from genome.decompose.glosses import function_words
 from genome.decompose.labels import Fetched, Labels, Stored
 from genome.decompose.lexicon import definition_of
@@ -172,8 +171,7 @@ class GenomeSpace:
         """A name of a primitive that is no single word of the dictionary: all of it is that primitive."""
         weights = np.zeros(len(KEYS), np.float32)
         weights[index] = 1
-        chain = Chain(1.0, text, f"an exponent of {KEYS[index]} on the chart of primes", ())
-        told = Explanation(text, (Reason(KEYS[index], 1.0, (chain,)),), self._display)
+        told = Explanation(text, (Reason(KEYS[index], 1.0, (_exponent(text, index, 1.0),)),), self._display)
         prime, near = PRIMITIVES[index], partial(self._near, weights, unit=None)
         return Decomposition(
             text, prime.prime, "primitive", GenomeID.pack([prime.number]), weights, "the chart of primes", (),
@@ -195,12 +193,12 @@ class GenomeSpace:
         def explain(primitives: int) -> Explanation:
             reasons = []
             for index in _leading(weights, primitives):
-                carried = parts[:, index] / parts[:, index].sum()
-                order = np.argsort(-carried, kind="stable")[:CHAINS]
-                chains = [Chain(float(carried[n]), units[n].label, "a word of the text", ()) for n in order]
-                reasons.append(
-                    Reason(KEYS[index], float(weights[index]), tuple(c for c in chains if c.share > 0.005))
-                )
+                carried = parts[:, index] / parts[:, index].sum(dtype=np.float64)
+                words = [
+                    Branch(float(share), "", False, unit.label, "a word of the text", (), "end")
+                    for share, unit in zip(carried, units, strict=True)
+                ]
+                reasons.append(Reason(KEYS[index], float(weights[index]), _foremost(words)))
             return Explanation(text, tuple(reasons), self._display)
 
         identity = GenomeID.pack(addresses.path(weights))
@@ -343,23 +341,21 @@ class GenomeSpace:
     def _explain(self, text: str, unit: Unit, weights: np.ndarray, primitives: int) -> Explanation:
         senses = self._senses(unit) if unit.kind == "word" else [(unit, 1.0)]
         prime = exponents().get(unit.label.lower()) if unit.kind == "word" else None
+        explainer = Explainer(self._db, self._define)
         reasons = []
         for index in _leading(weights, primitives):
-            chains: list[Chain] = []
+            branches: list[Branch] = []
             own = 1.0
-            if index == prime:
-                told = f"an exponent of {KEYS[index]} on the chart of primes"
-                chains.append(Chain(min(1.0, EXPONENT_SHARE / float(weights[index])), unit.label, told, ()))
             if prime is not None:
                 own = 1 - EXPONENT_SHARE
-            for sense, share in senses:
-                carried = own * share * float(self._weights(sense)[index]) / float(weights[index])
-                if carried < 0.01:
-                    continue
-                found = chains_to(self._db, sense.id, index + 1, self._define)
-                chains += [replace(chain, share=chain.share * carried) for chain in found]
-            chains = _at_most_one(sorted(chains, key=lambda chain: -chain.share)[:CHAINS])
-            reasons.append(Reason(KEYS[index], float(weights[index]), tuple(chains)))
+            carried = [own * share * float(self._weights(sense)[index]) for sense, share in senses]
+            chart = EXPONENT_SHARE if index == prime else 0.0
+            total = sum(carried) + chart  # the word's own weight, but for the rounding of stored numbers
+            if chart:
+                branches.append(_exponent(unit.label, index, chart / total))
+            roots = [(sense.id, part / total) for (sense, _), part in zip(senses, carried, strict=True) if part > 0]
+            branches += explainer.branches(roots, index + 1)
+            reasons.append(Reason(KEYS[index], float(weights[index]), _foremost(branches)))
         return Explanation(text, tuple(reasons), self._display)
 
     def _define(self, origin: str, ref: int) -> str:
@@ -399,12 +395,17 @@ def _leading(weights: np.ndarray, count: int) -> list[int]:
     return [int(i) for i in np.argsort(-weights, kind="stable")[:count] if weights[i] > 0]
 
 
-def _at_most_one(chains: list[Chain]) -> list[Chain]:
-    """Stored compositions are float16: shares that rounding lifts over 1 together are scaled back to 1."""
-    total = sum(chain.share for chain in chains)
-    if total <= 1:
-        return chains
-    return [replace(chain, share=chain.share / total) for chain in chains]
+def _exponent(text: str, index: int, share: float) -> Branch:
+    return Branch(share, "", False, text, f"an exponent of {KEYS[index]} on the chart of primes", (), "end")
+
+
+def _foremost(branches: Sequence[Branch]) -> tuple[Branch, ...]:
+    """The weightiest branches, and what the others carry as one."""
+    ordered = sorted(branches, key=lambda branch: -branch.share)
+    named, others = ordered[:BRANCHES], ordered[BRANCHES:]
+    if others:
+        named.append(Branch(sum(branch.share for branch in others), "", False, "", "", (), "others"))
+    return tuple(named)
 
 
 def _frame(units: list[Unit]) -> "pl.DataFrame":

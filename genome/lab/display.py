@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from genome.lab.palette import FAMILIES, colour
 from genome.lab.surroundings import in_report
 from genome.lab.templating import render
-from genome.lab.words import percent, size
+from genome.lab.words import around, percent, size
 
 if TYPE_CHECKING:
-    from genome.decompose import Decomposition, Explanation
+    from genome.decompose import Branch, Decomposition, Explanation
     from genome.envelope import Envelope
     from genome.model import Step
     from genome.model.tensors import TensorView
@@ -103,7 +103,6 @@ def _decomposition(one: "Decomposition") -> str:
 
 
 def _reasons(explanation: "Explanation") -> list[dict[str, Any]]:
-    from genome.lab.words import chain_stops
     from genome.primitives import PRIMITIVES
 
     primes = {p.key: p.prime for p in PRIMITIVES}
@@ -112,11 +111,27 @@ def _reasons(explanation: "Explanation") -> list[dict[str, Any]]:
             "prime": primes[reason.primitive],
             "colour": colour(reason.primitive),
             "percent": percent(reason.weight),
-            "rest": percent(reason.rest) if reason.rest >= 0.005 else "",
-            "chains": [{"percent": percent(chain.share), "stops": chain_stops(chain)} for chain in reason.chains],
+            "branches": [_branch(branch) for branch in reason.branches],
         }
         for reason in explanation.reasons
     ]
+
+
+def _branch(branch: "Branch") -> dict[str, Any]:
+    """A branch with the word of its definition marked that the weightiest way through the definition takes."""
+    leads_on = next((on.via for on in branch.branches if on.via and not on.relation), "")
+    before, word, after = around(branch.definition, leads_on)
+    return {
+        "percent": percent(branch.share),
+        "via": branch.via,
+        "relation": branch.relation,
+        "key": branch.key,
+        "stop": branch.stop,
+        "before": before,
+        "word": word,
+        "after": after,
+        "branches": [_branch(further) for further in branch.branches],
+    }
 
 
 def _tensor(view: "TensorView") -> str:

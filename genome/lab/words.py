@@ -1,11 +1,6 @@
 """Numbers and definitions, as people read them."""
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from genome.decompose import Chain
 
 
 def percent(share: float) -> str:
@@ -33,39 +28,6 @@ def size(size_bytes: int) -> str:
             return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A sense on a chain: how it was reached, and its definition with the word that leads on.
-
-    Attributes:
-        via: the word or the relation that led here; nothing at the start.
-        relation: whether `via` is a relation.
-        key: the sense's name.
-        before, word, after: the definition, cut around the word that the walk takes next.
-    """
-
-    via: str
-    relation: bool
-    key: str
-    before: str
-    word: str
-    after: str
-
-
-def chain_stops(chain: "Chain") -> list[Stop]:
-    """The senses of a chain; the last is the primitive's own, or its definition holds the primitive's word."""
-    reached = [
-        ("", False, chain.key, chain.definition),
-        *((s.via, s.relation, s.key, s.definition) for s in chain.links),
-    ]
-    leads_on = ["" if link.relation else link.via for link in chain.links] + [""]
-    return [
-        Stop(via, relation, key, *around(definition, word))
-        for (via, relation, key, definition), word in zip(reached, leads_on, strict=True)
-        if key
-    ]
 
 
 def around(definition: str, word: str) -> tuple[str, str, str]:

@@ -50,7 +50,9 @@ def test_walk_equals_the_linear_system():
     glosses, meanings = (sp.csr_matrix(m / np.maximum(m.sum(1), 1e-9) * 0.8) for m in (glosses, meanings))
     relations = sp.csr_matrix((n, n), dtype=np.float32)
     forms = [(f"w{i}", "") for i in range(f)]
-    graph = Graph(glosses.astype(np.float32), meanings.astype(np.float32), relations, [], forms, {})
+    graph = Graph(
+        glosses.astype(np.float32), meanings.astype(np.float32), relations, [], relations, np.zeros(0), forms, {}
+    )
     ends = Anchors({s: s % 65 for s in range(8)}, {"w3": 20, "w5": 21})
     words = np.zeros((f, 65))
     words[3, 20] = words[5, 21] = 1

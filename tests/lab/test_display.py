@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from genome import db
-from genome.decompose import Chain, Decomposition, Explanation, Link, Reason, SenseShare
+from genome.decompose import Branch, Chain, Decomposition, Explanation, Link, Reason, SenseShare
 from genome.ids import GenomeID
 from genome.lab.display import display
 from genome.lab.spectrum import spectrum
-from genome.lab.words import around, chain_stops
+from genome.lab.words import around
 from genome.model import Step
 from genome.model.queries import TensorRow
 from genome.model.tensors import TensorView
@@ -24,13 +24,12 @@ from genome.workbench import Workbench
 Requests = Callable[[str], list[str]]
 HOSTILE = "<script>alert(1)</script>\"'&"
 
-CHAIN = Chain(
-    0.25, "mother.n.01", "a woman who has given birth",
-    (
-        Link("woman", False, "woman.n.01", "an adult female person"),
-        Link("hypernym", True, "person.n.01", "a human being"),
-    ),
-)  # fmt: skip
+END = Branch(0.25, "", False, "", "", (), "end")
+PERSON = Branch(0.25, "hypernym", True, "person.n.01", "a human being", (END,))
+WOMAN = Branch(0.25, "woman", False, "woman.n.01", "an adult female person", (PERSON,))
+OTHERS = Branch(0.55, "", False, "", "", (), "others")
+MOTHER = Branch(0.8, "", False, "mother.n.01", "a woman who has given birth", (OTHERS, WOMAN))
+SELDOM = Branch(0.2, "", False, "mother.n.04", "seldom", (), "on")
 
 
 def weights() -> np.ndarray:
@@ -42,7 +41,7 @@ def weights() -> np.ndarray:
 @pytest.fixture
 def mother() -> Decomposition:
     near = pl.DataFrame({"label": ["father", HOSTILE], "similarity": [0.94, 0.9], "path": ["SOMEONE.DO", HOSTILE]})
-    reason = Reason("SOMEONE", 0.75, (CHAIN,))
+    reason = Reason("SOMEONE", 0.75, (MOTHER, SELDOM))
     return Decomposition(
         "mother", "mother", "word", GenomeID.pack(["SOMEONE", "LIVE"], 5), weights(), "senses of wordnet",
         (SenseShare("mother.n.01", "a woman who has given birth", 0.97), SenseShare("mother.n.09", "rare", 0.004)),
@@ -99,17 +98,30 @@ def test_the_definitions_walked_through_are_a_folding_tree(mother: Decomposition
     shown = text(html)
     assert "<details><summary>Why?" in html
     assert (
-        "25% mother.n.01 a woman who has given birth → woman.n.01 an adult female person "
-        "hypernym → person.n.01 a human being = SOMEONE" in shown
+        "80% mother.n.01 a woman who has given birth 55% all other ways 25% woman → woman.n.01 an adult female "
+        "person 25% hypernym → person.n.01 a human being 25% = SOMEONE 20% mother.n.04 seldom … LIVE 25%" in shown
     )
     assert "<mark>woman</mark>" in html
-    assert "75% through all other chains" in shown
-    assert "LIVE 25% no single chain carries much of it" in shown
-    assert "25% mother.n.01 a woman who" in text(display(mother.explain()))
+    assert html.count("<details>") == 4  # Why?, and each of the three senses that has ways on
+    assert "80% mother.n.01 a woman who" in text(display(mother.explain()))
+
+
+def test_a_reason_knows_its_whole_ways(mother: Decomposition) -> None:
+    """One way of 25 % is told to its end; 55 and 20 % are not."""
+    reason = mother.explain().reasons[0]
+    links = (
+        Link("woman", False, "woman.n.01", "an adult female person"),
+        Link("hypernym", True, "person.n.01", "a human being"),
+    )
+    assert reason.chains == (Chain(0.25, "mother.n.01", "a woman who has given birth", links),)
+    assert reason.rest == 0.75
+    assert [leaf.share for branch in reason.branches for leaf in branch.leaves] == [0.55, 0.25, 0.2]
+    assert "25%    -hypernym-> person.n.01" not in str(mother.explain())
+    assert "     25%  -woman-> woman.n.01\n" in str(mother.explain())
 
 
 def test_everything_that_is_shown_is_escaped(mother: Decomposition, tmp_path: Path, requests: Requests) -> None:
-    chain = Chain(0.5, HOSTILE, HOSTILE, (Link(HOSTILE, False, HOSTILE, HOSTILE),))
+    chain = Branch(0.5, "", False, HOSTILE, HOSTILE, (Branch(0.5, HOSTILE, False, HOSTILE, HOSTILE, (), "on"),))
     hostile = replace(
         mother, text=HOSTILE, label=HOSTILE, kind=HOSTILE, source=HOSTILE,
         senses=(SenseShare(HOSTILE, HOSTILE, 1.0),),
@@ -185,12 +197,6 @@ def test_no_number_stands_inside_a_higher_bar() -> None:
 def test_a_spectrum_of_nothing_has_no_bars() -> None:
     drawn = spectrum("x", np.zeros(65, np.float32))
     assert {bar.height for bar in drawn.bars} == {0.0}
-
-
-def test_a_chain_ends_with_the_definition_that_holds_the_primitives_word() -> None:
-    chain = Chain(1.0, "mother.n.01", "a woman who has given birth", (Link("who", False, "", ""),))
-    (stop,) = chain_stops(chain)
-    assert (stop.before, stop.word, stop.after) == ("a woman ", "who", " has given birth")
 
 
 @pytest.mark.parametrize(

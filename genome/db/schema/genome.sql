@@ -53,7 +53,9 @@ CREATE TABLE walk (
     primitive  INTEGER,                      -- 1..65 where this sense ends walks, else NULL
     absorbed   BLOB NOT NULL,                -- 65 float16: the share of walks from here that ends in each primitive
     words      BLOB NOT NULL,                -- (uint32 form, float32 share): the definition's words
-    relations  BLOB NOT NULL                 -- (uint32 sense, float32 share, uint32 type): related senses
+    relations  BLOB NOT NULL,                -- (uint32 sense, float32 share, uint32 type): related senses
+    met        BLOB NOT NULL,                -- 65 float16: the same shares for walks that look around first
+    around     BLOB NOT NULL                 -- (uint32 sense, float32 share, uint32 type): what surrounds it
 ) STRICT;
 
 -- Words in definitions, by what stands before them, and the senses that they may mean there.

@@ -1,13 +1,15 @@
 """The commands about databases as such: pull, export, list, info, verify."""
 
 import argparse
+import sys
 from itertools import count
 
 from genome import sources
 from genome.cli.shared import Add, add_json, bars, print_json, print_table, workbench
 from genome.db import KINDS
-from genome.errors import DamagedError
+from genome.errors import DamagedError, Error
 from genome.model.formats.exported import FORMATS
+from genome.workbench import Workbench
 
 
 def add_commands(add: Add) -> None:
@@ -24,6 +26,7 @@ def add_commands(add: Add) -> None:
         help=f"a named source ({known}), a .gguf, .safetensors or .safetensors.index.json file, or a folder",
     )
     pull.add_argument("--name", help="the database's name; else the source's, the folder's, or the file's stem")
+    pull.add_argument("--no-compile", action="store_true", help="leave a model's compiling to its first run")
     add_json(pull)
     pull.set_defaults(run=_pull)
 
@@ -62,10 +65,20 @@ def _pull(arguments: argparse.Namespace) -> None:
     bench = workbench(arguments)
     before = {name for name, kind, *_ in bench.databases().iter_rows() if kind != "unreadable"}
     path = bench.pull(arguments.what, arguments.name)
+    if not arguments.no_compile and bench.info(path.stem)["kind"] == "model":
+        _prepare(bench, path.stem)
     if arguments.json:
         print_json(bench.info(path.stem))
     else:
         print(f"{path.stem} {'was already there' if path.stem in before else 'is ready'}: {path}")
+
+
+def _prepare(bench: Workbench, name: str) -> None:
+    """Compiles a model ahead; one that does not run here is a database all the same."""
+    try:
+        bench.prepare(name)
+    except Error as error:
+        print(f"genome: nothing was compiled ahead: {error}", file=sys.stderr)
 
 
 def _export(arguments: argparse.Namespace) -> None:

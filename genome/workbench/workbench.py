@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from genome import db, sources
 from genome.db.connect import meta, opened
 from genome.db.pool import Pool
 from genome.envelope import Database, Envelope, assign
+from genome.envelope.held import EXECUTABLES
 from genome.errors import Error, NotFoundError, quoted
 from genome.progress import Progress, silent
 from genome.workbench.deltas import Deltas
@@ -177,6 +178,34 @@ class Workbench:
             path = Path(what).expanduser()
             return self._pull_file(path, self._files.free(name or safe(default_name(path)), str(what)), told)
 
+    def prepare(self, name: str, progress: Progress | None = None) -> None:
+        """Compiles ahead what a model's first answers need, so that its first run starts as fast as any later one.
+
+        What was compiled is kept beside the databases; where it is there already, nothing is compiled. A kill loses
+        what was being compiled, no more.
+
+        Args:
+            name: of a model database.
+            progress: told what is compiled.
+
+        Raises:
+            NotFoundError: no database has that name.
+            Error: it is no model, not of a kind that runs here, or so large that it is left to the first run.
+            DamagedError: its weights are damaged.
+        """
+        from genome.model import LanguageModel
+
+        with self._progress(progress) as told, opened(self.path(name), "model") as weights:
+            model = LanguageModel(weights, name, db.Journal("prepare"), executables=self.folder / EXECUTABLES)
+            memory = _memory_bytes()
+            if memory is not None and 2 * self.path(name).stat().st_size > memory:
+                raise Error(f"{name} takes more than half of this machine's memory; its first run compiles instead")
+            told(f"{name}: compile", 0, 0)
+            try:
+                model.prepare()
+            finally:
+                model.close()
+
     def export(
         self,
         name: str,
@@ -237,6 +266,9 @@ class Workbench:
             if facts is None or not _made_from(self._files.database(GENOME), *parts):
                 self._build_genome(parts, told)
                 built.append(GENOME)
+            if MODEL in built:
+                with suppress(Error):  # a run says what is wrong, as it does without this
+                    self.prepare(MODEL, told)
             return built
 
     # What works with them
@@ -402,6 +434,14 @@ class Workbench:
                 f"{self.folder} holds no database; `genome lab --build-only` builds the default ones"
             )
         return tuple(name for name in (MODEL, *LEXICONS, GENOME) if name in there) or tuple(there)
+
+
+def _memory_bytes() -> int | None:
+    """How much memory this machine has; None where nobody tells."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _mixture(parts: list[Database]) -> str:

@@ -87,6 +87,13 @@ def test_a_row_is_made_of_its_rounds(monkeypatch: pytest.MonkeyPatch):
     assert LLAMA.beside("what", "", 1.0, "s", None, True).ratio is None
 
 
+def test_a_kernel_that_is_not_there_says_why():
+    reasons = {"native": "no C++ compiler was found"}
+    one, other = steps._rows("decode", {"pure JAX": 0.9, "native": 1.25}, 64, {"pure JAX": [2.0]}, reasons)
+    assert (one.what, one.value) == ("decode, pure JAX", 32)
+    assert (other.what, other.value, other.met, other.note) == ("decode, native", None, None, reasons["native"])
+
+
 def test_what_must_not_happen_is_counted():
     fine, bad = none("w", "none", [], "cases"), none("w", "none", list("abcde"), "cases", "of 9")
     assert (fine.value, fine.met, fine.note) == (0, True, "")

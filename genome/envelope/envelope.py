@@ -1,8 +1,8 @@
 """The activity envelope: the databases that one activity works with, each under a role, swapped while in use."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Protocol, Self
 
 import apsw
 
@@ -10,20 +10,17 @@ from genome.db import Journal
 from genome.db.journal import Access
 from genome.envelope.held import Held
 from genome.envelope.roles import Database, Roles
+from genome.envelope.speaking import Speaking
 from genome.errors import Error, NotFoundError
 
 if TYPE_CHECKING:
     from threading import Event
 
-    import numpy as np
     import polars as pl
 
     from genome.db.templates import Template
     from genome.decompose import Decomposition
-    from genome.model import Options, Step, Tokenizer
     from genome.model.tensors import TensorView
-
-_T = TypeVar("_T")
 
 
 class Library(Protocol):
@@ -50,7 +47,7 @@ class Library(Protocol):
         ...
 
 
-class Envelope:
+class Envelope(Speaking):
     """The databases that one activity works with, what it asks of them, and the journal of what it touched.
 
     Databases are opened when they are first needed. What is in flight holds its own: after a swap, a
@@ -347,121 +344,6 @@ class Envelope:
         from genome.model.tensors import tensor_frame
 
         return tensor_frame(self._open.weights().tensors(), role=role, layer=layer, dtype=dtype)
-
-    def encode(self, text: str, *, bos: bool = False, special: bool = True) -> list[int]:
-        """The model's token numbers of a text; no weights are read.
-
-        Args:
-            text: any text that UTF-8 can hold.
-            bos: put the BOS token before it.
-            special: control tokens written in the text (`<|im_start|>`) become these tokens.
-        """
-        return self.tokenizer.encode(text, bos=bos, special=special)
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of token numbers; bytes that are no UTF-8 become U+FFFD."""
-        return self.tokenizer.decode(ids)
-
-    def chat(self, messages: Sequence[Mapping[str, str]] | str) -> list[int]:
-        """The tokens of a conversation in the model's own chat template, up to where the model answers.
-
-        Args:
-            messages: each with `role` and `content`; a text stands for one message of the user.
-        """
-        told = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        return self.encode(self.tokenizer.chat(told))
-
-    def generate(self, prompt: str | Sequence[int], **options: "Unpack[Options]") -> "Iterator[Step]":
-        """Generates from a text (taken as it is, without BOS and chat template) or from token numbers.
-
-        The model begins at once; a swap after this call does not change what this iterator gives.
-
-        Args:
-            prompt: a text, or token numbers (of `chat`).
-            options: `max_tokens` (else 128), `temperature` (else 0: always the likeliest token), `top_k`, `top_p`,
-                `min_p`, `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `penalty_window`,
-                `logit_bias`, `seed`, `stop`, `past_end`, `schema` (JSON), `regex`, `grammar`, `alternatives`,
-                `hidden`, `reuse`, `cancel`; `genome.model.Options` tells what each does.
-
-        Yields:
-            one Step(token, text, id, logprob, alternatives, ended, hidden) a token.
-
-        Raises:
-            Error: at once: the prompt is empty or too long, an option is unknown, of the wrong type or out of
-                range, a grammar cannot be used.
-
-        Example:
-            `env.generate("Once upon a time", max_tokens=64, temperature=0.8, min_p=0.05, seed=1)`
-        """
-        ids = self.encode(prompt) if isinstance(prompt, str) else prompt
-        return self._while_open(self._open.language_model().generate(ids, **options))
-
-    def generate_batch(
-        self,
-        prompts: Sequence[str | Sequence[int]],
-        *,
-        seeds: Sequence[int] | None = None,
-        **options: "Unpack[Options]",
-    ) -> "Iterator[list[Step | None]]":
-        """Continues several prompts together; each gets the same tokens as alone.
-
-        Args:
-            prompts: each a text, or token numbers, as `generate` takes them.
-            seeds: one for each prompt; else all have the option `seed`.
-            options: those of `generate`, but for `hidden`.
-
-        Yields:
-            for each prompt its next Step, or None where it has ended; until all have.
-
-        Raises:
-            Error: at once: as `generate`, with the prompt's number.
-
-        Example:
-            `columns = zip(*env.generate_batch(["My mother", "My father"], max_tokens=16))`, then
-            `["".join(step.text for step in column if step) for column in columns]`
-        """
-        if isinstance(prompts, str) or not isinstance(prompts, Iterable):
-            raise Error(f"wanted several prompts, got {type(prompts).__name__}; `generate` takes one")
-        told = [self.encode(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
-        return self._while_open(self._open.language_model().generate_batch(told, seeds=seeds, **options))
-
-    def embed(
-        self, texts: str | Sequence[str], *, pooling: str = "mean", normalised: bool = True, truncate: bool = False
-    ) -> "np.ndarray":
-        """Texts as the model's vectors, from the last hidden states of their tokens.
-
-        Args:
-            texts: one, or several; each of at least one character.
-            pooling: `mean` of all tokens' states, or the `last` token's, which alone has seen the whole text.
-            normalised: each vector has the length 1, so that a dot product is a cosine.
-            truncate: of a text that is too long take what the context has room for.
-
-        Returns:
-            float32 (texts, width).
-        """
-        told = [texts] if isinstance(texts, str) else texts
-        return self._open.language_model().embed(told, pooling=pooling, normalised=normalised, truncate=truncate)
-
-    def hidden(self, prompt: str | Sequence[int]) -> "np.ndarray":
-        """The hidden states of a text's tokens, or of token numbers: float32 (layers + 1, tokens, width).
-
-        Number 0 are the embeddings, number n is what the nth layer leaves; the last ones are normed.
-        """
-        ids = self.encode(prompt) if isinstance(prompt, str) else prompt
-        return self._open.language_model().hidden(ids)
-
-    def _while_open(self, steps: Iterator[_T]) -> Iterator[_T]:
-        """Ends with an error where the envelope is closed in between."""
-        while True:
-            self._check_open()
-            if (step := next(steps, None)) is None:
-                return
-            yield step
-
-    @property
-    def tokenizer(self) -> "Tokenizer":
-        """The model's tokenizer, from its database."""
-        return self._open.tokenizer()
 
     # What is open
 

@@ -1,6 +1,7 @@
 """A model's weights from their blocks onto the device, as they are stored: each role's layers stacked."""
 
 from itertools import pairwise
+from threading import local
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ from genome.model.weights import Weights, not_finite
 
 _ALONE = ("output_norm", "rope_freqs")
 """Vectors outside of the layers."""
+_KEPT_BYTES = 1 << 22
+_here = local()
 
 
 def load(weights: Weights, shape: Shape) -> Params:
@@ -81,7 +84,8 @@ class Parts:
         Raises:
             DamagedError, Error: as `load`.
         """
-        found = pack(self._weights.read(self.output, first, count)[None], self.output.dtype)
+        raw = self._weights.read(self.output, first, count, _scratch(count, self.output.row_bytes))
+        found = pack(raw[None], self.output.dtype)
         if not finite(found).all():
             rows = f"rows {first} to {first + count - 1},"
             raise not_finite(self._weights, f"tensor {self.output.name}, {rows}")
@@ -161,13 +165,24 @@ def _of_type(weights: Weights, layers: list[list[TensorRow]]) -> Matrix:
 
 
 def _raw(weights: Weights, tensors: list[TensorRow]) -> np.ndarray:
-    """Tensors of one type as they are stored, under one another: uint8 (rows, row_bytes)."""
-    found = empty((sum(t.row_count for t in tensors), tensors[0].row_bytes), np.dtype(np.uint8))
+    """Tensors of one type as they are stored, under one another: uint8 (rows, row_bytes), until the next call."""
+    found = _scratch(sum(t.row_count for t in tensors), tensors[0].row_bytes)
     at = 0
     for tensor in tensors:
         weights.read(tensor, into=found[at : at + tensor.row_count])
         at += tensor.row_count
     return found
+
+
+def _scratch(rows: int, row_bytes: int) -> np.ndarray:
+    """Memory of this thread to read into: what is not large is used again, fresh pages cost more than reading."""
+    size = rows * row_bytes
+    if size > _KEPT_BYTES:
+        return empty((rows, row_bytes), np.dtype(np.uint8))
+    held: np.ndarray | None = getattr(_here, "scratch", None)
+    if held is None or len(held) < size:
+        held = _here.scratch = empty((size,), np.dtype(np.uint8))
+    return held[:size].reshape(rows, row_bytes)
 
 
 def _check(weights: Weights, layers: list[list[TensorRow]], stacked: Matrix) -> None:

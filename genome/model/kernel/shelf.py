@@ -54,10 +54,8 @@ class Shelf:
             also: as if this piece stayed too.
         """
         moving = [p for number, p in enumerate(self.pieces) if number not in self._kept and number != also]
-        if not moving:
-            return 0
         largest = sorted((p.size_bytes for p in moving), reverse=True)[:2]
-        return sum(largest) + max(p.raw_bytes for p in moving)
+        return sum(largest) + max(p.raw_bytes for p in self.pieces)
 
     def get(self, number: int, used: Sequence[int]) -> tuple[Any, bool]:
         """A piece, and whether it was read from the database; the next one is then being read.
@@ -75,6 +73,10 @@ class Shelf:
         if self._ahead is None and (after := self._after(number, used)) is not None:
             self._ahead = after, self._reader.submit(self.pieces[after].load)
         return found, read
+
+    def load(self, number: int) -> Any:
+        """A piece, read in the thread that reads, whose memory for that is used again."""
+        return self._reader.submit(self.pieces[number].load).result()
 
     def keep(self, number: int, piece: Any) -> None:
         """Lets a piece stay."""
@@ -100,7 +102,7 @@ class Shelf:
             found = coming.result()
             if ahead == number:
                 return found
-        return self._reader.submit(self.pieces[number].load).result()
+        return self.load(number)
 
     def _after(self, number: int, used: Sequence[int]) -> int | None:
         """The next piece that has to be read."""

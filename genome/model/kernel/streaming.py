@@ -61,7 +61,9 @@ class Streamed:
         self._shelf, self._order = Shelf(pieces), range(len(pieces))
         self._layers, self._head = self._order[: shape.layers], self._order[shape.layers :]
         # What pieces of each kind look like: all is compiled before weights take the memory that it needs.
-        self._looks = {piece.kind: _look(piece.load()) for piece in {p.kind: p for p in pieces}.values()}
+        self._looks = {
+            pieces[n].kind: _look(self._shelf.load(n)) for n in {p.kind: n for n, p in enumerate(pieces)}.values()
+        }
         self._needed: dict[tuple[int, int], int] = {}
         self._steps: dict[tuple, Call] = {}
         self._cached = self._temporary = 0

@@ -12,7 +12,7 @@ from genome.model.pretokenizers import rule
 from genome.model.queries import Asked
 from genome.model.recent import Recent
 
-_KEPT_PAIRS = 8192
+_KEPT_PAIRS = 4096
 
 
 class BytePairs:

@@ -23,7 +23,7 @@ BLANKS = "tokenizer.genome.blanks"
 
 `each` text between special tokens (the usual); `each, unless there is one`; `first, unless there is one`.
 """
-_KEPT_PIECES = 8192
+_KEPT_PIECES = 4096
 _UNCUT = 1024
 """Characters that are encoded in one piece, before it pays to look at all tokens for where texts may be cut."""
 _LINES = re.compile(r"\n+|[^\n]+")

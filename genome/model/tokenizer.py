@@ -24,7 +24,7 @@ from genome.model.sentencepieces import SentencePieces
 if TYPE_CHECKING:
     from genome.db.journal import Access, Journal
 
-_KEPT_WORDS = 24576
+_KEPT_WORDS = 28672
 _KEPT_TOKENS = 4096
 _AT_ONCE = 512
 """Words whose look-ups share one lock: some milliseconds where all of them are new."""

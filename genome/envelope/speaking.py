@@ -60,7 +60,7 @@ class Speaking(ABC):
             options: `max_tokens` (else 128), `temperature` (else 0: always the likeliest token), `top_k`, `top_p`,
                 `min_p`, `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `penalty_window`,
                 `logit_bias`, `seed`, `stop`, `past_end`, `schema` (JSON), `regex`, `grammar`, `alternatives`,
-                `hidden`, `reuse`, `cancel`; `genome.model.Options` tells what each does.
+                `hidden`, `reuse`, `memory`, `cancel`; `genome.model.Options` tells what each does.
 
         Yields:
             one Step(token, text, id, logprob, alternatives, ended, hidden) a token.

@@ -170,6 +170,13 @@ def test_a_kernel_that_crashes_takes_only_the_self_test_along(compiler, cache, t
     assert [path.suffix for path in cache.glob("native-*")] == [".failed"]
 
 
+def test_what_only_took_too_long_is_tried_again(compiler, cache, monkeypatch):
+    monkeypatch.setattr(library, "_COMPILE_S", 0.001)
+    with pytest.raises(TimeoutError, match=r"the native kernel does not compile within 0\.001 s"):
+        made(compiler, cache)
+    assert not list(cache.glob("native-*"))
+
+
 def test_a_wrong_product_is_found(built, monkeypatch):
     right = checking.product
     monkeypatch.setattr(checking, "product", lambda *given: right(*given).at[2].add(0.5))

@@ -105,7 +105,7 @@ def made(compiler: Compiler, folder: Path, *options: str) -> Path:
 
     Raises:
         Error: it could not be compiled, or computes something else than pure JAX; now, or when it was tried last.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or it took too long.
     """
     file = folder / f"native-{_digest(compiler, options)}{_ending()}"
     note, key = file.with_suffix(".failed"), secret()
@@ -202,8 +202,8 @@ def _run(command: tuple[str, ...], limit_s: int, failing: str, **variables: str)
             command, capture_output=True, text=True, timeout=limit_s, env=os.environ | variables, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise Error(f"the native kernel {failing} within {limit_s} s") from error
+    except subprocess.TimeoutExpired as error:  # a busy machine: tried again, so no note of it is left
+        raise TimeoutError(f"the native kernel {failing} within {limit_s} s") from error
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         told = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "")

@@ -24,6 +24,7 @@ def add_commands(add: Add) -> None:
     bench.add_argument(
         "area", metavar="AREA", choices=sorted(_AREAS),
         help="similarity: SimLex-999 and WordSim-353; data: speed, memory, kills, damage, beside reminis; "
+        "ids: what prefixes of genome IDs say, and find; "
         "inference: tokens, starts, memory, exactness, beside llama.cpp",
     )  # fmt: skip
     bench.add_argument("--pairs", metavar="FILE", action="append", default=[],
@@ -79,4 +80,4 @@ def _shown(value: object) -> object:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-_AREAS = {"similarity": _similarity, "data": _rows, "inference": _rows}
+_AREAS = {"similarity": _similarity, "data": _rows, "ids": _rows, "inference": _rows}

@@ -1,7 +1,7 @@
 """The genome database: every sense, word and token with its composition and its genome ID."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -121,26 +121,30 @@ class _Units:
         return None if place is None else self._weights[place]
 
     def write(self, db: apsw.Connection) -> None:
-        """Inserts everything in the order of the IDs, which is the order on disk."""
-        order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
-        rows = [self._rows[n] for n in order]
-        composed = [(self._rows[n], w) for n in order if (w := self._weights[n]) is not None]
-        db.executemany("INSERT INTO unit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        db.executemany(
-            "INSERT INTO composition VALUES (?, ?)", ((u.id, w.astype("<f2").tobytes()) for u, w in composed)
-        )
-        db.executemany(
-            "INSERT INTO composition_index (unit_id, kind, vector) VALUES (?, ?, ?)",
-            ((u.id, u.kind, np.sqrt(w).astype("<f4").tobytes()) for u, w in composed),
-        )
-        numbers = count(1)
-        for kind in sorted({u.kind for u, _ in composed}):
-            own = [(u.id, w) for u, w in composed if u.kind == kind]
-            roots = np.sqrt(np.stack([w for _, w in own]))
-            for cell in cells(np.array([i for i, _ in own], np.int64), roots):
-                number, size = next(numbers), len(cell.ids) // 8
-                db.execute("INSERT INTO cell VALUES (?, ?, ?, ?, ?)", (number, kind, cell.first, size, cell.centre))
-                db.execute("INSERT INTO cell_units VALUES (?, ?, ?)", (number, cell.ids, cell.vectors))
+        """Inserts everything."""
+        write_units(db, self._rows, self._weights)
+
+
+def write_units(db: apsw.Connection, units: Sequence[Unit], weights: Sequence[np.ndarray | None]) -> None:
+    """Inserts units, their compositions and what finds neighbours, in the order of the IDs."""
+    order = sorted(range(len(units)), key=lambda n: units[n].id)
+    composed = [(units[n], w) for n in order if (w := weights[n]) is not None]
+    db.executemany("INSERT INTO unit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (units[n] for n in order))
+    db.executemany(
+        "INSERT INTO composition VALUES (?, ?)", ((u.id, w.astype("<f2").tobytes()) for u, w in composed)
+    )
+    db.executemany(
+        "INSERT INTO composition_index (unit_id, kind, vector) VALUES (?, ?, ?)",
+        ((u.id, u.kind, np.sqrt(w).astype("<f4").tobytes()) for u, w in composed),
+    )
+    numbers = count(1)
+    for kind in sorted({u.kind for u, _ in composed}):
+        own = [(u.id, w) for u, w in composed if u.kind == kind]
+        roots = np.sqrt(np.stack([w for _, w in own]))
+        for cell in cells(np.array([i for i, _ in own], np.int64), roots):
+            number, size = next(numbers), len(cell.ids) // 8
+            db.execute("INSERT INTO cell VALUES (?, ?, ?, ?, ?)", (number, kind, cell.first, size, cell.centre))
+            db.execute("INSERT INTO cell_units VALUES (?, ?, ?)", (number, cell.ids, cell.vectors))
 
 
 def _letter(pos: str) -> str:

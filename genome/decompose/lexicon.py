@@ -90,6 +90,17 @@ def definition_of(db: apsw.Connection, sense_id: int) -> str:
     return next((text for (text,) in db.execute("SELECT definition FROM sense WHERE id = ?", (sense_id,))), "")
 
 
+def domains(db: apsw.Connection) -> dict[str, str | None]:
+    """The lexicographer's file (`noun.person`) of each word's most frequent sense."""
+    sql = """
+        SELECT lemma, domain FROM word JOIN word_sense ON word_id = word.id JOIN sense ON sense.id = sense_id
+        ORDER BY word.id, tag_count DESC, pos_rank"""
+    found: dict[str, str | None] = {}
+    for lemma, domain in db.execute(sql):
+        found.setdefault(lemma, domain)
+    return found
+
+
 def known_words(db: apsw.Connection, words: Iterable[str]) -> set[str]:
     """Those of some words (lower case) that the lexicon defines, as they are or through a lemma."""
 

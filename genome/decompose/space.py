@@ -314,7 +314,7 @@ class GenomeSpace:
         if exact or not within.everything:
             found = queries.nearest(self._db, weights, k + 1, within)
         else:
-            found = self._through_cells(weights, k + 1, kind)
+            found = self.nearest(weights, k + 1, kind)
         near = [(u, s) for u, s in found if u.id != own][:k]
         self._note([u for u, _ in near], "disk")
         frame = _frame([u for u, _ in near])
@@ -323,8 +323,8 @@ class GenomeSpace:
             "label", "similarity", "path", "id", "kind", "origin", "frequency"
         )
 
-    def _through_cells(self, weights: np.ndarray, k: int, kind: str) -> list[tuple[Unit, float]]:
-        """The units of the nearest cells, compared by their stored weights."""
+    def nearest(self, weights: np.ndarray, k: int, kind: str) -> list[tuple[Unit, float]]:
+        """The k units of a kind nearest to weights (65,), and how near: those of the nearest cells are compared."""
         if kind not in self._cells:
             self._cells[kind] = Cells(self._db, kind)
         root = np.sqrt(weights / weights.sum()).astype(np.float32)

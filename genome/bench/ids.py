@@ -25,9 +25,11 @@ from genome.decompose.codebook import codebook
 from genome.decompose.fitting import fit
 from genome.decompose.lexicon import domains
 from genome.decompose.queries import Unit
+from genome.decompose.tokens import held_out
 from genome.errors import NotFoundError
+from genome.model import embedding_rows
 from genome.progress import Progress, silent
-from genome.workbench import GENOME, LEXICONS, Workbench
+from genome.workbench import GENOME, LEXICONS, MODEL, Workbench
 
 _WORDS, _ASKED, _PAIRS = 50_000, 1500, 200_000
 _UNITS = 200_000
@@ -40,6 +42,7 @@ class Given:
 
     db: apsw.Connection
     lexicon: apsw.Connection
+    model: Path
     words: list[str]
     weights: np.ndarray
     judge: Judge
@@ -192,7 +195,28 @@ def texts(given: Given) -> Iterator[Row]:
     yield Row(f"a text of {height} words decomposed", "> 50,000 words/s", speed, "1/s", speed > 50_000)
 
 
-PARTS: tuple[Callable[[Given], Iterator[Row]], ...] = (prefixes, unseen, stays, glove, neighbours, texts)
+def tokens(given: Given) -> Iterator[Row]:
+    """Tokens foretold from their embeddings, beside shuffled embeddings and random vectors."""
+    sql = """
+        SELECT ref, weights FROM unit JOIN composition ON unit_id = id
+        WHERE kind = 'token' AND method = 'dictionary' ORDER BY ref"""
+    rows: list[Any] = given.db.execute(sql).fetchall()
+    own = np.stack([queries.unpack(blob) for _, blob in rows])
+    with opened(given.model, "model") as model:
+        embeddings = embedding_rows(model)[[ref for ref, _ in rows]]
+    rng = np.random.default_rng(0)
+    r2, near = held_out(embeddings, own)
+    shuffled = held_out(embeddings[rng.permutation(len(own))], own)
+    drawn = held_out(rng.normal(size=embeddings.shape).astype(np.float32), own)
+    told = f"{len(own)} word tokens, every tenth held out; random vectors"
+    yield _row("token map: R2 of tokens not seen", "above shuffled and random", r2, r2 > max(shuffled[0], drawn[0]),
+               "shuffled embeddings", shuffled[0], f"{told} {drawn[0]:.3f}")  # fmt: skip
+    yield _row("token map: own composition among the ten nearest", "above shuffled and random", near,
+               near > max(shuffled[1], drawn[1]), "shuffled embeddings", shuffled[1],
+               f"{told} {drawn[1]:.3f}")  # fmt: skip
+
+
+PARTS: tuple[Callable[[Given], Iterator[Row]], ...] = (prefixes, unseen, stays, glove, neighbours, texts, tokens)
 
 
 class Ids:
@@ -218,7 +242,7 @@ class Ids:
             judge = Judge.of(
                 weights, [category.get(word) or "" for word in words], _ASKED // share, _PAIRS // share
             )
-            given = Given(db, lexicon, words, weights, judge, progress, quick)
+            given = Given(db, lexicon, bench.path(MODEL), words, weights, judge, progress, quick)
             for number, part in enumerate(chosen):
                 progress("measurements", number, len(chosen), "measurements")
                 rows += part(given)

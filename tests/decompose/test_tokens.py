@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from genome.decompose.tokens import fit_embedding_map, structural_class, word_in
+from genome.decompose.tokens import fit_embedding_map, held_out, structural_class, word_in
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,19 @@ def test_map_finds_a_linear_law_and_measures_noise():
     found = lawful.compositions(X[:5])
     assert found == pytest.approx(np.square(roots[:5]) / np.square(roots[:5]).sum(1, keepdims=True), abs=1e-4)
     assert found.sum(1) == pytest.approx(np.ones(5), abs=1e-6)
+
+
+def test_what_is_held_out_is_told_from_chance():
+    """Compositions that embeddings decide are foretold; of shuffled embeddings nothing is."""
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(2000, 32))
+    matrix = np.abs(rng.normal(size=(32, 65)))
+    roots = np.abs(embeddings) @ np.eye(32, 65) + 0.01 * np.abs(embeddings @ matrix)
+    compositions = np.square(roots) / np.square(roots).sum(1, keepdims=True)
+    features = np.abs(embeddings)
+    r2, near = held_out(features, compositions)
+    chance_r2, chance_near = held_out(features[rng.permutation(2000)], compositions)
+    assert r2 > 0.8
+    assert near > 0.9
+    assert chance_r2 < 0.05
+    assert chance_near == pytest.approx(10 / 200, abs=0.06)

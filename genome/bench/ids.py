@@ -175,7 +175,7 @@ def _searched(db: apsw.Connection, ids: np.ndarray, roots: np.ndarray) -> Row:
         tenth = np.sort(roots @ roots[n])[-11]
         found.append(np.mean([roots[place[unit.id]] @ roots[n] >= tenth - 1e-6 for unit, _ in near]))
     recall, ours, flat = float(np.mean(found)), median(fast), median(slow)
-    met = flat / ours >= 3 and recall >= 0.95
+    met = bool(flat / ours >= 3 and recall >= 0.95)
     return Row(f"ten neighbours of {len(ids)} units", "a third of the time at recall .95", ours, "s", met,
                "sqlite-vec, all units", flat, ours / flat, f"recall {recall:.3f}")  # fmt: skip
 
@@ -262,9 +262,11 @@ def _row(
     peer_value: float | None = None,
     note: str = "",
 ) -> Row:
-    return Row(
-        what, goal, float(value), "", met, peer, peer_value, value / peer_value if peer_value else None, note
-    )
+    reached = None if met is None else bool(met)
+    if peer_value is None:
+        return Row(what, goal, float(value), "", reached, note=note)
+    ratio = float(value / peer_value) if peer_value else None
+    return Row(what, goal, float(value), "", reached, peer, float(peer_value), ratio, note)
 
 
 def _addressed(words: Sequence[str], paths: np.ndarray, order: Sequence[int] | None = None) -> list[int]:

@@ -16,7 +16,7 @@ from genome.model import queries
 from genome.model.grammar import Grammars
 from genome.model.kernel.architectures import shape_of
 from genome.model.kernel.cache import Cache
-from genome.model.kernel.engine import Engine, pieces
+from genome.model.kernel.engine import Engine
 from genome.model.kernel.executables import Executables
 from genome.model.kernel.experts import Touched
 from genome.model.kernel.layers import Params
@@ -166,7 +166,7 @@ class LanguageModel:
         cache = self._engine.cache(params, len(rest))
         with self._journal.step():
             self._journal.record(self._resident)
-            for piece, length in pieces(rest):
+            for piece, length in self._engine.pieces(params, rest):
                 rows = self._embedded(piece)
                 states, cache, touched = self._engine.states(params, rows, length, start, cache, every)
                 self._journal.record(self._touched(touched))
@@ -318,7 +318,7 @@ class LanguageModel:
     ) -> list | None:
         """Feeds tokens in pieces: what `Answer.step` takes, behind the last one; None where somebody cancels."""
         told: list | None = None
-        cut = list(pieces(tokens))
+        cut = list(self._engine.pieces(params, tokens))
         for number, (piece, length) in enumerate(cut, start=1):
             if settings.cancelled:
                 return None

@@ -105,7 +105,9 @@ def test_a_full_context_ends(model):
 
 
 def test_nothing_is_compiled_twice(model):
+    """Prompts of other lengths are pieces of the same ones: 1 and 32 tokens, these here."""
     list(model.generate([5, 6, 7], max_tokens=3, past_end=True))
+    list(model.generate([5] * 20, max_tokens=3, past_end=True))
     before = len(executables._ready)
     list(model.generate([9] * 11, max_tokens=5, temperature=1.0, past_end=True))
     list(model.generate([5, 6], max_tokens=3, past_end=True))
@@ -204,7 +206,7 @@ def test_cancelled_between_two_tokens(model):
 
 
 def test_cancelled_inside_a_long_prompt(model, journal):
-    """After the first of three pieces: its 256 rows are read, and no others, and nothing is given."""
+    """After the first of two pieces: its 512 rows are read, and no others, and nothing is given."""
     list(model.generate([5], max_tokens=1))
     cancel, read = Event(), []
     embedded = model._embedded
@@ -216,7 +218,7 @@ def test_cancelled_inside_a_long_prompt(model, journal):
 
     model._embedded = watched
     assert list(model.generate([5] * 590, max_tokens=3, cancel=cancel)) == []
-    assert read == [256]
+    assert read == [512]
     model._embedded = embedded
     assert len(list(model.generate([5] * 590, max_tokens=3, past_end=True))) == 3
 

@@ -19,10 +19,12 @@ from genome.model.kernel.shape import Shape, expert_shapes
 from genome.model.kernel.streaming import Streamed, check_budget
 from genome.model.weights import Weights
 
-PREFILL = (32, 256)
-"""Prompts are read in pieces of these lengths, the last one filled up: two shapes to compile, not one each."""
-SINGLY = 16
-"""So few tokens are read one by one, as in decoding: compiling takes longer than that."""
+PREFILL = (32, 128, 512)
+"""Prompts are read in pieces of these lengths: three shapes to compile, not one for each prompt."""
+_SINGLY = 6
+"""So few tokens are read one by one, as in decoding: a piece takes longer than that."""
+_PLACES = 256
+"""A cache has room for a power of two times so many tokens."""
 
 
 class Engine:
@@ -107,6 +109,10 @@ class Engine:
         self._bind(places)
         return empty_cache(self._shape, places)
 
+    def pieces(self, params: Params | Streamed, tokens: list[int]) -> Iterator[tuple[list[int], int]]:
+        """A prompt as pieces for `step`; shorter ones within a budget, whose results take less memory."""
+        return pieces(tokens, PREFILL[:-1] if isinstance(params, Streamed) else PREFILL)
+
     def step(
         self, params: Params | Streamed, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache
     ) -> tuple[tuple[Array, Array, Array, Cache], list[Touched]]:
@@ -115,7 +121,7 @@ class Engine:
         Args:
             params: the weights.
             rows: the tokens' embeddings, each float32 (d,).
-            length: how many rows the piece is filled up to, from `pieces`.
+            length: how many rows the piece is filled up to, as `pieces` says.
             start: how many tokens the cache holds.
             cache: used up; grown where it is too small.
 
@@ -227,8 +233,8 @@ class Engine:
             for length in (1, *PREFILL):
                 self.step(params, [np.zeros(self._shape.width, np.float32)], length, 0, self.cache(params, 1))
             return
-        cache = self.cache(params, 1)
         for length in (1, *PREFILL):
+            cache = self.cache(params, length)
             x = jax.ShapeDtypeStruct((length, self._shape.width), np.float32)
             self._executable(compiled(), length, cache.places, (params, x, np.int32(0), np.int32(0), cache))
 
@@ -239,17 +245,22 @@ class Engine:
         return step
 
 
-def pieces(tokens: list[int]) -> Iterator[tuple[list[int], int]]:
-    """A prompt cut up, and the length that each piece is filled up to; a few tokens go one by one."""
-    for at in range(0, len(tokens), PREFILL[-1]):
-        piece = tokens[at : at + PREFILL[-1]]
-        if len(piece) <= SINGLY:
-            yield from (([token], 1) for token in piece)
-        else:
-            yield piece, next(length for length in PREFILL if length >= len(piece))
+def pieces(tokens: list[int], lengths: Sequence[int] = PREFILL) -> Iterator[tuple[list[int], int]]:
+    """A prompt cut up, and the length that each piece is filled up to.
+
+    What fills more than half of a length is one piece of it; before the rest of less come full ones, and the last
+    few tokens go one by one.
+    """
+    while tokens:
+        length = next((length for length in lengths if length >= len(tokens)), lengths[-1])
+        if len(tokens) <= length // 2 and length > lengths[0]:
+            length = lengths[lengths.index(length) - 1]
+        if len(tokens) <= _SINGLY:
+            length = 1
+        yield tokens[:length], length
+        tokens = tokens[length:]
 
 
 def _places(tokens: int) -> int:
-    """Places of a cache: a power of two times the longest piece, so that few shapes are compiled."""
-    pieces = -(-tokens // PREFILL[-1])
-    return PREFILL[-1] << (pieces - 1).bit_length()
+    """Places of a cache, few different ones: each is a shape to compile."""
+    return _PLACES << (-(-tokens // _PLACES) - 1).bit_length()

@@ -2,7 +2,7 @@
 
 import difflib
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -205,6 +205,35 @@ class GenomeSpace:
         source = f"mean of {len(units)} of {len(words)} words"
         near = partial(self._near, weights, unit=None)
         return Decomposition(text, text, "text", identity, weights, source, shares, explain, near, self._display)
+
+    def compose(self, mixture: Mapping[str, float], k: int = 10, kind: str = "word") -> "pl.DataFrame":
+        """The k units nearest to a mixture of primitives: `{"SOMEONE": .5, "DIE": .3, "BECAUSE": .2}`.
+
+        Args:
+            mixture: parts by primitive, by its key or a name on the chart; they need not sum to 1.
+            k: how many, 1 to 1000.
+            kind: `word`, `sense` or `token`.
+
+        Returns:
+            label, similarity (cosine of the weights' square roots, 0..1), path, id, kind, origin, frequency.
+
+        Raises:
+            NotFoundError: no primitive has such a name.
+            Error: a part is negative or no number, all are 0, or k or the kind is none.
+        """
+        weights = np.zeros(len(KEYS), np.float64)
+        for name, part in mixture.items():
+            index = KEYS.index(name) if name in KEYS else ({**exponents(), **primes_by_name()}).get(name.lower())
+            if index is None:
+                raise NotFoundError(
+                    f"no primitive is called {quoted(name)}; wanted a key such as KNOW or LONG_TIME"
+                )
+            if not (isinstance(part, int | float) and 0 <= part < float("inf")):
+                raise Error(f"the part of {name} in a mixture is a number from 0 on, got {part!r}")
+            weights[index] += part
+        if weights.sum() <= 0:
+            raise Error('a mixture has at least one part above 0: {"SOMEONE": 0.5, "DIE": 0.5}')
+        return self._near((weights / weights.sum()).astype(np.float32), k, unit=None, kind=kind, exact=True)
 
     def _decomposition(self, text: str, unit: Unit) -> Decomposition:
         weights = self._weights(unit)

@@ -196,6 +196,18 @@ class Envelope(Speaking):
         """
         return self._open.space().decompose(text)
 
+    def compose(self, mixture: "Mapping[str, float]", k: int = 10, kind: str = "word") -> "pl.DataFrame":
+        """The k units nearest to a mixture of primitives: `{"SOMEONE": .5, "DIE": .3, "BECAUSE": .2}`.
+
+        Returns:
+            label, similarity (cosine of the weights' square roots, 0..1), path, id, kind, origin, frequency.
+
+        Raises:
+            NotFoundError: no primitive has such a name.
+            Error: a part is negative or no number, all are 0, k or the kind is none, or no genome is open.
+        """
+        return self._open.space().compose(mixture, k, kind)
+
     def decompose_text(self, text: str) -> "pl.DataFrame":
         """One row a word: word, unit, id, path, leading, weight, weights (65); null where a word is not known."""
         return self._open.space().decompose_text(text)

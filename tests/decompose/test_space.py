@@ -196,7 +196,7 @@ def _parts(branch):
 
 
 def test_shares_of_an_explanation_add_up(db, envelope):
-    """Within 1e-6: over all leaves, and wherever ways part. `genome bench similarity` asks it of 1,000 words."""
+    """Within 1e-6: over all leaves, and wherever ways part."""
     drawn = np.random.default_rng(65).permutation(
         db.execute("SELECT label FROM unit WHERE kind = 'word'").fetchall()
     )
@@ -390,3 +390,27 @@ def test_a_column_of_texts(envelope):
         assert told["leading"][row] == one.leading[0][0]
     assert envelope.decompose_texts(["mother"]).height == 1
     assert envelope.decompose_texts([]).height == 0
+
+
+def test_a_mixture_finds_words(db, envelope):
+    """The nearest of all words by their stored weights; parts count by their proportion."""
+    mixture = {"SOMEONE": 0.5, "DIE": 0.3, "BECAUSE": 0.2}
+    found = envelope.compose(mixture, k=5)
+    assert found.columns == ["label", "similarity", "path", "id", "kind", "origin", "frequency"]
+    rows = db.execute("SELECT weights FROM composition JOIN unit ON id = unit_id WHERE kind = 'word'").fetchall()
+    root = np.zeros(65)
+    for key, part in mixture.items():
+        root[[p.key for p in PRIMITIVES].index(key)] = np.sqrt(part)
+    similarity = np.sqrt(np.stack([queries.unpack(weights) for (weights,) in rows])) @ root
+    assert found["similarity"].to_numpy() == pytest.approx(np.sort(similarity)[::-1][:5], abs=2e-4)
+    assert envelope.compose({"someone": 5, "die": 3, "because": 2}, k=5).equals(found)
+    assert envelope.compose({"DIE": 1}, k=1, kind="sense").height == 1
+
+
+@pytest.mark.parametrize(
+    "mixture", [{}, {"DIE": 0}, {"DIE": -1}, {"DIE": float("nan")}, {"DIE": "much"}, {"XYZ": 1}]
+)
+def test_a_mixture_that_is_none_is_one_line(envelope, mixture):
+    with pytest.raises(Error) as error:
+        envelope.compose(mixture)
+    assert "\n" not in str(error.value)

@@ -25,6 +25,8 @@ _SINGLY = 6
 """So few tokens are read one by one, as in decoding: a piece takes longer than that."""
 _PLACES = 256
 """A cache has room for a power of two times so many tokens."""
+_PREPARED = (*((length, max(length, _PLACES)) for length in PREFILL), (1, 256), (1, 512), (1, 1024))
+"""Lengths of pieces, and places of the caches, that a first prompt and its answer need."""
 
 
 class Engine:
@@ -224,7 +226,7 @@ class Engine:
         return x
 
     def prepare(self) -> None:
-        """Compiles what the first tokens of a prompt and of an answer need, and keeps it.
+        """Compiles what a first prompt of up to 512 tokens, and answers up to the 1,024th, need, and keeps it.
 
         A mixture of experts reads some of its experts for that.
         """
@@ -233,8 +235,8 @@ class Engine:
             for length in (1, *PREFILL):
                 self.step(params, [np.zeros(self._shape.width, np.float32)], length, 0, self.cache(params, 1))
             return
-        for length in (1, *PREFILL):
-            cache = self.cache(params, length)
+        for length, places in _PREPARED:
+            cache = self.cache(params, places)
             x = jax.ShapeDtypeStruct((length, self._shape.width), np.float32)
             self._executable(compiled(), length, cache.places, (params, x, np.int32(0), np.int32(0), cache))
 

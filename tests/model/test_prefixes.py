@@ -11,6 +11,7 @@ from genome.db.connect import opened
 from genome.db.journal import Journal
 from genome.errors import DamagedError
 from genome.model import LanguageModel, import_gguf
+from genome.model.kernel.engine import PREFILL
 from genome.model.prefixes import FEWEST, Prefixes
 
 DRAW = np.random.default_rng(4)
@@ -89,7 +90,7 @@ def test_what_fails_keeps_nothing_wrong(tmp_path, tiny, journal):
     bad = tiny.tensors["token_embd.weight"].copy()
     bad[7, 0] = np.nan
     weights = tiny.tensors | {"token_embd.weight": bad, "output.weight": tiny.tensors["token_embd.weight"]}
-    ids = [token for token in PROMPT if token != 7][:256]
+    ids = ([token for token in PROMPT if token != 7] * 2)[: PREFILL[-1]]  # a whole piece
     import_gguf(tiny.write(tmp_path / "a.gguf", weights=weights), tmp_path / "a.db")
     with opened(tmp_path / "a.db", "model") as db:
         model = LanguageModel(db, "tiny", journal)

@@ -55,8 +55,8 @@ def _similarity(arguments: argparse.Namespace) -> None:
     rows = []
     for name, value in told["primitives"].items():
         control = told["random_anchors"][name]
-        rows.append((name, value, control["mean"], control["sd"], control["n"]))
-    print_table(("pairs", "primitives", "random anchors", "sd", "draws"), rows)
+        rows.append((name, value, control["mean"], control["sd"], control["n"], f"{control['p']:.1g}"))
+    print_table(("pairs", "primitives", "random anchors", "sd", "draws", "p"), rows)
 
 
 def _rows(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,14 @@
-"""Pieces of a model that do not all fit into memory: some stay, the others are read again, the next one ahead."""
+"""Pieces of a model that do not all fit into memory: some stay, the others are read again, the next ones ahead."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 from genome.model.queries import TensorRow
+
+_AHEAD = 2
+"""So many pieces are read at the same time."""
 
 
 class Piece(NamedTuple):
@@ -29,8 +33,8 @@ class Shelf:
     """Pieces that are used in turn, again and again, within a number of bytes.
 
     What is used in turn is best kept as it is: the piece used longest ago is the one needed next, so none makes
-    place for another. The first ones that fit stay; the others are read in a thread, each while the one before it
-    is used.
+    place for another. The first ones that fit stay; the others are read in two threads, while those before them
+    are used: unpacking a piece takes longer than computing with it.
 
     Args:
         pieces: in the order of their use.
@@ -39,8 +43,8 @@ class Shelf:
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self.pieces = tuple(pieces)
         self._kept: dict[int, Any] = {}
-        self._ahead: tuple[int, Future] | None = None
-        self._reader = ThreadPoolExecutor(1, "weights")
+        self._ahead: deque[tuple[int, Future]] = deque()
+        self._reader = ThreadPoolExecutor(_AHEAD, "weights")
 
     @property
     def kept_bytes(self) -> int:
@@ -48,17 +52,17 @@ class Shelf:
         return sum(self.pieces[number].size_bytes for number in self._kept)
 
     def moving_bytes(self, also: int | None = None) -> int:
-        """Of the pieces that do not stay: the one in use, the one being read ahead, and what reading takes.
+        """Of the pieces that do not stay: the one in use, those being read ahead, and what reading takes.
 
         Args:
             also: as if this piece stayed too.
         """
         moving = [p for number, p in enumerate(self.pieces) if number not in self._kept and number != also]
-        largest = sorted((p.size_bytes for p in moving), reverse=True)[:2]
-        return sum(largest) + max(p.raw_bytes for p in self.pieces)
+        largest = sorted((p.size_bytes for p in moving), reverse=True)[: 1 + _AHEAD]
+        return sum(largest) + _AHEAD * max(p.raw_bytes for p in self.pieces)
 
     def get(self, number: int, used: Sequence[int]) -> tuple[Any, bool]:
-        """A piece, and whether it was read from the database; the next one is then being read.
+        """A piece, and whether it was read from the database; the next ones are then being read.
 
         Args:
             number: of the piece.
@@ -70,8 +74,11 @@ class Shelf:
         found, read = self._kept.get(number), False
         if found is None:
             found, read = self._read(number), True
-        if self._ahead is None and (after := self._after(number, used)) is not None:
-            self._ahead = after, self._reader.submit(self.pieces[after].load)
+        while len(self._ahead) < _AHEAD:
+            after = self._after(self._ahead[-1][0] if self._ahead else number, used)
+            if after is None or after == number or after in (ahead for ahead, _ in self._ahead):
+                break
+            self._ahead.append((after, self._reader.submit(self.pieces[after].load)))
         return found, read
 
     def load(self, number: int) -> Any:
@@ -91,17 +98,15 @@ class Shelf:
 
     def clear(self) -> None:
         """Lets all go, and waits for what is being read."""
-        if self._ahead is not None and not self._ahead[1].cancel():
-            wait([self._ahead[1]])
-        self._ahead = None
+        wait([coming for _, coming in self._ahead if not coming.cancel()])
+        self._ahead.clear()
         self._kept.clear()
 
     def _read(self, number: int) -> Any:
-        if self._ahead is not None:
-            (ahead, coming), self._ahead = self._ahead, None
-            found = coming.result()
+        while self._ahead:
+            ahead, coming = self._ahead.popleft()
             if ahead == number:
-                return found
+                return coming.result()
         return self.load(number)
 
     def _after(self, number: int, used: Sequence[int]) -> int | None:

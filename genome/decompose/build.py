@@ -68,14 +68,7 @@ def build_genome(
     if tokens is not None:
         facts = facts | _add_tokens(units, tokens, dictionary)
     step()
-    facts = facts | {
-        "base_rate": json.dumps([round(float(b), 8) for b in base]),
-        "relation_types": json.dumps(list(RELATION_WEIGHTS)),
-        "around_types": json.dumps(list(AROUND_TYPES)),
-        "anchor_keep": str(KEEP),
-        "look": str(LOOK),
-    }
-    with building(database, "genome", **facts) as db:
+    with building(database, "genome", **facts, **_constants(base)) as db:
         units.write(db)
         db.executemany(
             "INSERT INTO word_sense VALUES (?, ?, ?)",
@@ -87,6 +80,17 @@ def build_genome(
         )
         _write_walk(db, graph, anchors.senses, anchors.words, absorbed, met, sense_ids)
     step()
+
+
+def _constants(base: np.ndarray) -> dict[str, str]:
+    """What explanations need to know of the walk, as rows of `meta`."""
+    return {
+        "base_rate": json.dumps([round(float(b), 8) for b in base]),
+        "relation_types": json.dumps(list(RELATION_WEIGHTS)),
+        "around_types": json.dumps(list(AROUND_TYPES)),
+        "anchor_keep": str(KEEP),
+        "look": str(LOOK),
+    }
 
 
 class _Units:

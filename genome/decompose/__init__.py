@@ -2,7 +2,7 @@
 
 Read in this order: words, glosses, lexicon (and wordnet, webster that fill it), dictionary, graph, anchors, walk,
 word_shares, tokens, codebook (made by fitting), addresses, cells, build; then queries, decomposition, explain,
-labels, bulk, space; explications and similarity measure it all.
+labels, bulk, usages, space; lens for a model's hidden states; explications and similarity measure it all.
 """
 
 from genome.decompose.decomposition import Branch, Chain, Decomposition, Explanation, Link, Reason, SenseShare

@@ -90,6 +90,15 @@ def definition_of(db: apsw.Connection, sense_id: int) -> str:
     return next((text for (text,) in db.execute("SELECT definition FROM sense WHERE id = ?", (sense_id,))), "")
 
 
+def examples(db: apsw.Connection, limit: int) -> list[tuple[str, int, str]]:
+    """Words with a sense of theirs that has examples, those met most often first: lemma, sense, JSON list."""
+    sql = """
+        SELECT lemma, sense.id, examples
+        FROM word_sense JOIN word ON word.id = word_id JOIN sense ON sense.id = sense_id
+        WHERE examples != '[]' ORDER BY tag_count DESC, lemma, sense.id LIMIT ?"""
+    return [(lemma, sense, texts) for lemma, sense, texts in db.execute(sql, (limit,))]
+
+
 def domains(db: apsw.Connection) -> dict[str, str | None]:
     """The lexicographer's file (`noun.person`) of each word's most frequent sense."""
     sql = """

@@ -20,6 +20,7 @@ from genome.decompose.glosses import function_words
 from genome.decompose.labels import Fetched, Labels, Stored
 from genome.decompose.lexicon import definition_of
 from genome.decompose.queries import Unit, Within
+from genome.decompose.usages import Usage, usages
 from genome.decompose.word_shares import EXPONENT_SHARE
 from genome.decompose.words import lemmas, split_words, uncontracted
 from genome.errors import Error, NotFoundError, quoted
@@ -150,6 +151,10 @@ class GenomeSpace:
             return None
         self._note([found], "disk")
         return GenomeID(found.id)
+
+    def usages(self, count: int) -> list[Usage]:
+        """The most frequent words and examples of the most frequent senses, `count` of each: for a lens."""
+        return usages(self._db, self._lexicons, count)
 
     # Compositions
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from threading import RLock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING
 
 import apsw
@@ -11,9 +11,11 @@ from genome.db import Journal
 from genome.envelope.roles import Database, Roles, names_of, stamp
 from genome.errors import Error, NotFoundError
 from genome.ids import GenomeID
+from genome.progress import Progress
 
 if TYPE_CHECKING:
     from genome.decompose import GenomeSpace
+    from genome.decompose.lens import Lens
     from genome.model import LanguageModel, Tokenizer
     from genome.model.weights import Weights
 
@@ -52,7 +54,9 @@ class Held:
         self._tokenizer: Tokenizer | None = None
         self._language_model: LanguageModel | None = None
         self._weights: Weights | None = None
+        self._lenses: dict[int, Lens] = {}
         self._making = RLock()
+        self._fitting = Lock()
 
     def check(self) -> None:
         """Looks at each file: what this activity began with has to be there, as it was.
@@ -98,6 +102,8 @@ class Held:
             own = self.roles
             if (kept.model, kept.deltas, kept.genome) == (own.model, own.deltas, own.genome):
                 new._language_model = self._language_model
+                if kept.lexicons == own.lexicons:
+                    new._lenses = self._lenses
 
     def connection(self, database: Database) -> apsw.Connection:
         """One of the databases, open."""
@@ -194,6 +200,15 @@ class Held:
                     executables=role.path.parent / EXECUTABLES,
                 )  # fmt: skip
             return self._language_model
+
+    def lens(self, words: int, progress: Progress) -> "Lens":
+        """The lens fitted to so many words; kept until the model, the deltas or the dictionary change."""
+        with self._fitting:  # a lock of its own: while the model reads, other threads go on
+            if words not in self._lenses:
+                from genome.envelope.lensing import fitted
+
+                self._lenses[words] = fitted(self.language_model(), self.space().usages(words), progress)
+            return self._lenses[words]
 
     def close(self) -> None:
         """Closes all of them."""

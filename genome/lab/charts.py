@@ -1,4 +1,4 @@
-"""Charts of compositions and of a model's accesses: altair, drawn as SVG in labelled figures, without a network.
+"""Charts of compositions, of a lens and of a model's accesses: altair, drawn as SVG in labelled figures, without a network.
 
 altair's own renderers fetch scripts from the network, or need an extension that knows this Vega-Lite. SVG
 needs neither, and looks the same in JupyterLab, in a saved notebook and in a report.
@@ -103,6 +103,40 @@ def text(frame: "pl.DataFrame") -> "alt.Chart":
     )
 
 
+def lens(frame: "pl.DataFrame") -> "alt.LayerChart":
+    """A text's tokens as columns, the model's layers as rows from the embeddings upwards: the leading primitives.
+
+    The fuller a square, the more of its primitive; beside each layer stands the R2 of its map, on words held out.
+
+    Args:
+        frame: what `Envelope.lens()` gives.
+    """
+    import altair as alt
+    import polars as pl
+
+    category = {p.key: p.category for p in PRIMITIVES}
+    rows = frame.sort("layer", "position").select(
+        layer=pl.format("{}   R² {} %", "layer", (pl.col("r2") * 100).round().cast(pl.Int64)),
+        token=pl.format("{}  {}", pl.col("position") + 1, pl.col("token").str.strip_chars()),
+        primitive="leading",
+        category=pl.col("leading").replace_strict(category, return_dtype=pl.String),
+        weight="weight",
+    )
+    layers = rows["layer"].unique(maintain_order=True).reverse().to_list()
+    tokens = rows["token"].unique(maintain_order=True).to_list()
+    square = alt.Chart(rows).encode(
+        x=alt.X("token:N", sort=tokens, title=None, axis=alt.Axis(labelAngle=0, labelFontSize=12, orient="top")),
+        y=alt.Y("layer:N", sort=layers, title="layer", axis=alt.Axis(ticks=False)),
+    )
+    filled = square.mark_rect(cornerRadius=2).encode(
+        color=alt.Color("category:N", scale=_colours(), legend=None),
+        opacity=alt.Opacity("weight:Q", scale=alt.Scale(domain=[0, 1], range=[0.15, 0.9]), legend=None),
+    )
+    named = square.mark_text(fontSize=9, color=_INK).encode(text="primitive:N")
+    both = alt.LayerChart(layer=[filled, named])
+    return both.properties(width=alt.Step(88), height=alt.Step(17), description=_seen(frame))
+
+
 def accesses(journal: "pl.DataFrame") -> "alt.Chart":
     """Megabytes touched at each step of a generation, on disk and in memory, by part of the model.
 
@@ -135,7 +169,7 @@ def accesses(journal: "pl.DataFrame") -> "alt.Chart":
     )
 
 
-def figure(chart: "alt.Chart") -> str:
+def figure(chart: "alt.Chart | alt.LayerChart") -> str:
     """A chart as an HTML figure: SVG inline, its description as alternative text and caption."""
     import altair as alt
     import vl_convert
@@ -173,6 +207,21 @@ def _told(journal: "pl.DataFrame") -> str:
         if sums:
             told.append(f"{when}: " + ", ".join(f"{size(round(b))} from {source}" for source, b in sums.items()))
     return "; ".join(told) or "Nothing was read"
+
+
+def _seen(frame: "pl.DataFrame") -> str:
+    """What a chart of the lens shows, in words: each token's leading primitive below, in the middle, at the top."""
+    import polars as pl
+
+    layers = frame["layer"].unique().sort().to_list()
+    three = dict.fromkeys((layers[0], layers[len(layers) // 2], layers[-1]))
+    told = []
+    for _, rows in (
+        frame.filter(pl.col("layer").is_in(list(three))).sort("layer").group_by("position", maintain_order=True)
+    ):
+        told.append(f"{rows['token'][0].strip()}: " + ", ".join(rows["leading"]))
+    names = ", ".join(str(layer) for layer in three)
+    return f"Leading primitives of each token at the layers {names}. " + "; ".join(told)
 
 
 def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

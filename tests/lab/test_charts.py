@@ -70,6 +70,20 @@ def test_a_text_is_drawn_without_its_unknown_words() -> None:
     assert not any("zzx" in (label or "") for label in labels)
 
 
+def test_a_lens_is_drawn_from_the_embeddings_upwards_and_told() -> None:
+    told = [
+        ("the", 0, 0, "SOME", 0.3, 0.25), (" bank", 1, 0, "MINE", 0.4, 0.25),
+        ("the", 0, 1, "ONE", 0.2, 0.5), (" bank", 1, 1, "WHERE", 0.6, 0.5),
+    ]  # fmt: skip
+    frame = pl.DataFrame(told, ["token", "position", "layer", "leading", "weight", "r2"], orient="row")
+    html = charts.figure(charts.lens(frame))
+    spoken = "Leading primitives of each token at the layers 0, 1. the: SOME, ONE; bank: MINE, WHERE"
+    assert f'aria-label="{spoken}"' in html
+    labels = [element.text for element in drawing(html).iter(f"{SVG}text")]
+    assert {"1  the", "2  bank", "0   R² 25 %", "1   R² 50 %", "SOME", "MINE", "ONE", "WHERE"} <= set(labels)
+    assert labels.index("1   R² 50 %") < labels.index("0   R² 25 %")
+
+
 def journal(*rows: tuple[Any, ...]) -> pl.DataFrame:
     return pl.DataFrame(rows, ["step", "database", "object", "row", "rows", "bytes", "source"], orient="row")
 

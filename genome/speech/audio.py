@@ -1,5 +1,6 @@
 """Recordings as samples: any file that libsndfile reads, one channel, at the analysis's own rate, in blocks."""
 
+import io
 import math
 from collections.abc import Iterator
 from functools import lru_cache
@@ -56,6 +57,35 @@ def duration_s(path: str | Path) -> float:
     """
     with _open(Path(path)) as file:
         return file.frames / file.samplerate
+
+
+def write(path: str | Path, samples: np.ndarray, rate_hz: int) -> None:
+    """Writes a sound, 16 bits a sample.
+
+    Args:
+        path: ends in `.wav` or `.flac`.
+        samples: (samples,), full scale is 1; what is beyond is cut.
+        rate_hz: their rate.
+
+    Raises:
+        Error: another ending, or soundfile is missing.
+        OSError: the file cannot be written.
+    """
+    content = io.BytesIO()
+    _soundfile().write(content, samples, rate_hz, "PCM_16", format=written_format(path))
+    Path(path).write_bytes(content.getvalue())
+
+
+def written_format(path: str | Path) -> str:
+    """The format of a sound file to be written, by its ending: `WAV`, `FLAC`.
+
+    Raises:
+        Error: another ending.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in (".wav", ".flac"):
+        raise Error(f"wanted a file that ends in .wav or .flac, got {_named(path)}")
+    return ending[1:].upper()
 
 
 def resampled(parts: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
@@ -145,11 +175,16 @@ def _read(file, path: str | Path) -> Iterator[np.ndarray]:
         yield mono(samples)
 
 
-def _open(path: Path):
+def _soundfile():
     try:
         import soundfile
     except (ImportError, OSError) as error:
-        raise Error("reading audio needs soundfile: `pip install soundfile`") from error
+        raise Error("sound files need soundfile: `pip install soundfile`") from error
+    return soundfile
+
+
+def _open(path: Path):
+    soundfile = _soundfile()
     with path.open("rb") as file:  # a missing file and a folder have the system's own words
         head = file.read(12)
     try:

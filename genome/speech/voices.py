@@ -15,7 +15,7 @@ from genome.speech.klatt import Frames, synthesise
 from genome.speech.speak import STEP_S, spoken
 
 RATE_HZ = 16000
-LONGEST_S = 120.0
+LONGEST_S = 60.0
 """Of one utterance, which is made in memory as a whole."""
 _PEAK = 0.7  # of full scale: 3 dB of room
 

@@ -42,7 +42,7 @@ def test_what_no_voice_can_say():
         voice("robot")
     with pytest.raises(Error, match=r"0\.7 to 1\.5 times a man's, got 9"):
         utterance([["IY1"]], Voice(100, 9))
-    with pytest.raises(Error, match="wanted at most 120 s: say it in parts"):
+    with pytest.raises(Error, match="wanted at most 60 s: say it in parts"):
         utterance([["IY1"]] * 2000, VOICES["man"])
 
 
@@ -80,7 +80,7 @@ def test_the_command_speaks(small, capsys):
         (["sea", "--tempo", "0"], "wanted a tempo from 0.25 to 4, got 0"),
         (["sea", "-o", "a.mp3"], "ends in .wav or .flac, got 'a.mp3'"),
         (["sea", "-o", "nonesuch/a.wav"], "No such file"),
-        (["sea"] * 1000, "wanted at most 120 s"),
+        (["sea"] * 1000, "wanted at most 60 s"),
     ],
 )
 def test_what_the_command_refuses_is_one_line(small, capsys, monkeypatch, arguments, said):

@@ -136,8 +136,7 @@ def fit_lens(
         X = _design(own)
         maps, whole = _maps(X, targets, folds)
         embedding_maps = maps if embedding_maps is None else embedding_maps
-        told = np.stack([X[n] @ maps[fold] for n, fold in enumerate(folds)])
-        by_embedding = np.stack([X[n] @ embedding_maps[fold] for n, fold in enumerate(folds)])
+        told, by_embedding = _foretold(X, maps, folds), _foretold(X, embedding_maps, folds)
         apart = ((told[first] - told[second])[:, : len(KEYS)] * (roots[first] - roots[second])).sum(1)
         half = (apart > 0) + 0.5 * np.isclose(apart, 0, atol=1e-9)
         found.append((
@@ -160,6 +159,14 @@ def _maps(X: np.ndarray, Y: np.ndarray, folds: np.ndarray) -> tuple[list[np.ndar
     gram, product = (sum(kind, np.zeros_like(kind[0])) for kind in zip(*parts, strict=True))
     maps = [np.linalg.solve(gram - own + penalty, product - ours) for own, ours in parts]
     return maps, np.linalg.solve(gram + penalty, product)
+
+
+def _foretold(X: np.ndarray, maps: Sequence[np.ndarray], folds: np.ndarray) -> np.ndarray:
+    """What each fold's map says of the fold."""
+    told = np.empty((len(X), maps[0].shape[1]))
+    for fold, own in enumerate(maps):
+        told[folds == fold] = X[folds == fold] @ own
+    return told
 
 
 def _explained(told: np.ndarray, roots: np.ndarray, folds: np.ndarray, measured: np.ndarray) -> float:

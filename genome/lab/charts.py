@@ -1,4 +1,4 @@
-"""Charts of compositions, of a lens and of a model's accesses: altair, drawn as SVG in labelled figures, without a network.
+"""Charts of compositions, of a lens and of a model's accesses: altair, as SVG in labelled figures, offline.
 
 altair's own renderers fetch scripts from the network, or need an extension that knows this Vega-Lite. SVG
 needs neither, and looks the same in JupyterLab, in a saved notebook and in a report.

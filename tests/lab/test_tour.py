@@ -1,7 +1,9 @@
 """The shipped notebooks: clean as files, and executed on the default workbench."""
 
+import html
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -109,3 +111,17 @@ def test_two_rows_change_what_the_model_says(
     assert "Traceback" not in text
     assert requests(text) == []
     assert workbench.info("smollm2")["checksum"] == before
+
+
+@pytest.mark.slow
+def test_a_lens_sees_a_sentence_come_in(workbench: Workbench, requests: Requests, tmp_path: Path) -> None:
+    """The notebook of the lens with few words: its sentences follow from what was measured."""
+    given = {"words": "150"}
+    text = report("05_a_lens_on_the_65", given, tmp_path / "lens.html", home=workbench.folder).read_text("utf-8")
+    told = html.unescape(text)
+    assert "So the layers speak differently" in told
+    assert re.search(r"\d+ pairs of sentences\. At the embeddings [45]\d% are matched rightly", told)
+    assert re.search(r"They are farthest apart at layer [1-9]\d*, by 0\.\d+; half of that is reached at", told)
+    assert told.count("Leading primitives of each token at the layers 0, 15, 30. ") >= 2
+    assert "Traceback" not in text
+    assert requests(text) == []

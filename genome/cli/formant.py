@@ -1,13 +1,18 @@
-"""The commands about speech: `genome formant analyse` and `speak`."""
+"""The commands about speech: `genome formant analyse`, `speak` and `chart`."""
 
 import argparse
+from pathlib import Path
 
 from genome.cli.shared import Add, add_json, bars, print_json, print_table
 
 
 def add_commands(add: Add) -> None:
     """Adds them to the parser."""
-    add("formant", "analyse speech by its formants, and speak by them", "genome formant analyse vowel.wav --json")
+    add(
+        "formant",
+        "analyse speech by its formants, speak and chart them",
+        "genome formant analyse vowel.wav --json",
+    )
 
     analyse = add(
         "formant analyse", "find f0, formants, bandwidths, level and voicing of recordings",
@@ -28,6 +33,21 @@ def add_commands(add: Add) -> None:
     speak.add_argument("--tempo", metavar="X", type=float, default=1.0, help="2 is twice as fast; 0.25 to 4")
     add_json(speak)
     speak.set_defaults(run=_speak)
+
+    chart = add(
+        "formant chart", "draw a vowel chart: F2 from right to left, F1 downwards, with means and ellipses",
+        "genome formant chart anna.wav bert.wav -o vowels.svg --scale lobanov",
+    )  # fmt: skip
+    chart.add_argument(
+        "files", metavar="FILE", nargs="+",
+        help="a recording; intervals of a TextGrid beside it (anna.TextGrid) are its vowels, else its frames are",
+    )  # fmt: skip
+    chart.add_argument("-o", "--out", metavar="FILE", required=True, help="a .svg, .png or .html file")
+    chart.add_argument("--scale", metavar="SCALE", default="hz", help=(
+        "hz (the default), bark or erb; lobanov or nearey take each file for one speaker"
+    ))  # fmt: skip
+    chart.add_argument("--tier", metavar="NAME", help="the TextGrids' interval tier; else their first")
+    chart.set_defaults(run=_chart)
 
 
 def _analyse(arguments: argparse.Namespace) -> None:
@@ -68,6 +88,29 @@ def _speak(arguments: argparse.Namespace) -> None:
         return
     phones = "  ".join(" ".join(word) if word else "," for word in words)
     print(f"{arguments.out}: {duration_s:.2f} s  {phones}")
+
+
+def _chart(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from genome.lab.vowels import checked_ending, save, vowel_chart
+    from genome.speech.analysis import analyse_all
+    from genome.speech.textgrid import read
+    from genome.speech.vowels import checked_scale, scaled, vowels
+
+    checked_ending(arguments.out)
+    checked_scale(arguments.scale)
+    beside = [Path(file).with_suffix(".TextGrid") for file in arguments.files]
+    grids = [read(path) if path.is_file() else None for path in beside]
+    with bars() as progress:
+        tracks = analyse_all(arguments.files, progress=progress)
+    labels, points = [], []
+    for file, track, grid in zip(arguments.files, tracks, grids, strict=True):
+        spoken = vowels(track, Path(file).stem, grid, arguments.tier)
+        labels += spoken.labels
+        points.append(scaled(spoken, arguments.scale, file))
+    save(vowel_chart(labels, np.concatenate(points), arguments.scale), arguments.out)
+    print(f"{arguments.out}: {len(labels)} points for {', '.join(dict.fromkeys(labels))}")
 
 
 def _shown(value: object) -> object:

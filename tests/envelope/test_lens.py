@@ -1,5 +1,6 @@
 """A lens from a model and a dictionary: what the model reads for it, and what an envelope answers."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from genome.errors import Error
 from genome.model import LanguageModel
 from genome.primitives import KEYS
 from genome.progress import silent
+from genome.workbench import Workbench
 
 WORDS = 100
 
@@ -95,3 +97,18 @@ def test_what_no_lens_can_be_fitted_to_is_refused(env):
         env.lens("mother", words=5)
     with pytest.raises(Error, match="fitted to at least 100 words, got '100'"):
         env.lens_quality(words="100")
+
+
+def test_a_lens_belongs_to_the_weights_that_it_was_fitted_to(tiny_db, tmp_path):
+    """With a delta attached the model is another one, and so is its lens; an envelope inside uses the same."""
+    shutil.copy(tiny_db, tmp_path / "tiny.db")
+    bench = Workbench(tmp_path)
+    bench.delta.create("tiny", {"output_norm.weight": np.full(64, 2, np.float32)}, "louder")
+    with bench.envelope("tiny") as env:
+        fitted_before = env._open._lenses
+        with env.nested() as inner:
+            assert inner._open._lenses is fitted_before
+        env.attach("louder")
+        assert env._open._lenses is not fitted_before
+        with pytest.raises(Error, match="no genome database goes with tiny"):
+            env.lens("the mother")

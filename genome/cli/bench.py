@@ -55,7 +55,8 @@ def _similarity(arguments: argparse.Namespace) -> None:
     rows = []
     for name, value in told["primitives"].items():
         control = told["random_anchors"][name]
-        rows.append((name, value, control["mean"], control["sd"], control["n"], f"{control['p']:.1g}"))
+        p = "" if control["p"] is None else f"{control['p']:.1g}"
+        rows.append((name, value, control["mean"], control["sd"], control["n"], p))
     print_table(("pairs", "primitives", "random anchors", "sd", "draws", "p"), rows)
 
 

@@ -110,15 +110,17 @@ def agreement(pairs: PairSet, vectors: np.ndarray, senses: Senses) -> float:
     return float(np.asarray(spearmanr(found, [score for *_, score in pairs.pairs]))[0])
 
 
-def chance(value: float, draws: Sequence[float]) -> float:
+def chance(value: float, draws: Sequence[float]) -> float | None:
     """How likely another random draw reaches a value, from the draws that there are (Student's t, one-sided).
+
+    None: there are fewer than two, or all are the same.
 
     Example:
         >>> round(chance(0.6, [0.49, 0.5, 0.51]), 4)
-        0.0066
+        0.0065
     """
     if len(draws) < 2 or (sd := float(np.std(draws, ddof=1))) == 0:
-        return float("nan")
+        return None
     return float(t.sf((value - np.mean(draws)) / (sd * math.sqrt(1 + 1 / len(draws))), len(draws) - 1))
 
 
@@ -188,7 +190,7 @@ def _explicated(dictionary: Dictionary, weights: np.ndarray) -> dict[str, float]
     return agreement_with({w: word_composition(w, shares_of_word(w, dictionary), weights) for w in words})
 
 
-def _spread(values: list[float], against: float) -> dict[str, float | int]:
+def _spread(values: list[float], against: float) -> dict[str, float | int | None]:
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {
         "mean": float(np.mean(values)) if values else float("nan"),

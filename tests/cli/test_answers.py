@@ -178,9 +178,10 @@ def test_similarity_beats_its_control(answer, source, tmp_path):
     assert told["primitives"]["wordsim353"] >= 0.40
     for name in ("simlex999", "wordsim353"):
         control = told["random_anchors"][name]
-        assert set(control) == {"mean", "sd", "n"}
+        assert set(control) == {"mean", "sd", "n", "p"}
         assert control["n"] == 2
         assert told["primitives"][name] > control["mean"] + control["sd"]
+    assert told["random_anchors"][str(own)]["p"] is None or 0 < told["random_anchors"][str(own)]["p"] < 1
 
 
 def test_pairs_that_are_none(workbench, refused, tmp_path):

@@ -215,7 +215,7 @@ def test_a_file_that_may_not_be_read(model: Path, monkeypatch: pytest.MonkeyPatc
     def denied(*_: object, **__: object) -> os.stat_result:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "stat", denied)
+    monkeypatch.setattr(os, "stat", denied)
     assert "cannot be read (Permission denied)" in refused(model)
     assert not is_database(model)
 

@@ -377,7 +377,7 @@ def test_a_word_and_a_text(envelope):
     assert mother.weights.sum() == pytest.approx(1, abs=1e-5)
     frame = envelope.decompose_text("My mother sang, xyzzy!")
     assert frame["word"].to_list() == ["My", "mother", "sang", "xyzzy"]
-    assert frame["leading"].to_list()[1:] == ["SOMEONE", "SAY", None]
+    assert frame["leading"].to_list()[1:] == ["SOMEONE", "HEAR", None]
 
 
 def test_neighbours_leave_the_word_itself_out(envelope):

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
 
 from genome.model.kernel.forms import Joined, Matrix, Mixed, empty, finite, pack, stack
 from genome.model.kernel.layers import Params
@@ -36,10 +35,10 @@ def load(weights: Weights, shape: Shape) -> Params:
             stacked = _of_type(weights, parts)
             params[role] = placed(type(stacked)(*(None if part is None else part[0] for part in stacked)))
         elif role in _ALONE:
-            params[role] = _vectors(weights, shape, parts)[0]
+            params[role] = placed(_vectors(weights, shape, parts)[0])
         else:
             vector = len(parts[0][0].shape) == 1
-            params["layers"][role] = _vectors(weights, shape, parts) if vector else placed(_stacked(weights, parts))
+            params["layers"][role] = placed(_vectors(weights, shape, parts) if vector else _stacked(weights, parts))
     return params
 
 
@@ -58,11 +57,8 @@ class Parts:
 
     def alone(self) -> Params:
         """The vectors outside of the layers: `output_norm`, and `rope_freqs` where the model has them."""
-        return {
-            role: _vectors(self._weights, self._shape, self._groups[role])[0]
-            for role in _ALONE
-            if role in self._groups
-        }
+        there = [role for role in _ALONE if role in self._groups]
+        return placed({role: _vectors(self._weights, self._shape, self._groups[role])[0] for role in there})
 
     def layer(self, number: int) -> Params:
         """One layer's vectors (1, n) and matrices (1, out, in), on the device.
@@ -70,13 +66,13 @@ class Parts:
         Raises:
             DamagedError, Error: as `load`.
         """
-        found: Params = {}
+        found: dict[str, Any] = {}
         for role, parts in self._of(number):
             if len(parts[0].shape) == 1:
                 found[role] = _vectors(self._weights, self._shape, [parts])
             else:
-                found[role] = placed(_stacked(self._weights, [parts]))
-        return found
+                found[role] = _stacked(self._weights, [parts])
+        return placed(found)
 
     def output_rows(self, first: int, count: int) -> Any:
         """Rows of the output projection (count, in), on the device.
@@ -192,7 +188,7 @@ def _check(weights: Weights, layers: list[list[TensorRow]], stacked: Matrix) -> 
         raise not_finite(weights, f"tensor {_strange(weights, [layers[int(np.argmin(good))]]).name}")
 
 
-def _vectors(weights: Weights, shape: Shape, layers: list[list[TensorRow]]) -> Array:
+def _vectors(weights: Weights, shape: Shape, layers: list[list[TensorRow]]) -> np.ndarray:
     """Norms and biases (L, n), which are always plain numbers; those that are joined one behind the other."""
     values = np.stack(
         [np.concatenate([dequantise(weights.read(t), t.dtype).reshape(-1) for t in one]) for one in layers]
@@ -201,7 +197,7 @@ def _vectors(weights: Weights, shape: Shape, layers: list[list[TensorRow]]) -> A
         raise not_finite(weights, f"tensor {_strange(weights, layers).name}")
     if layers[0][0].role.endswith("norm"):
         values = values + np.float32(shape.norm_offset)
-    return jax.device_put(values, may_alias=True)
+    return values
 
 
 def _strange(weights: Weights, layers: list[list[TensorRow]]) -> TensorRow:
@@ -211,8 +207,8 @@ def _strange(weights: Weights, layers: list[list[TensorRow]]) -> TensorRow:
 
 
 def placed(form: Any) -> Any:
-    """A form on the device, its matrices wrapped in what computes their products there."""
-    there = jax.tree.map(lambda part: jax.device_put(part, may_alias=True), form)
+    """A tree of forms and arrays on the device, matrices wrapped in what computes their products there."""
+    there = jax.device_put(form, may_alias=True)
     wrapped = tiled if jax.default_backend() == "gpu" else native
     return jax.tree.map(
         lambda it: wrapped(it) if isinstance(it, Matrix) else it, there, is_leaf=lambda it: isinstance(it, Matrix)

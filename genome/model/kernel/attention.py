@@ -22,7 +22,7 @@ _ROWS = 256
 """So many new tokens look at each other at a time: what is ahead of all of them costs nothing."""
 
 
-class Mixed(NamedTuple):
+class Carried(NamedTuple):
     """Values mixed so far: the highest score (K, G, T), the sum of all shares (K, G, T), the mixture (K, G, T, D).
 
     Shares are counted relative to the highest score.
@@ -61,7 +61,7 @@ def attend(
     new = start + jnp.arange(q.shape[2])[:, None]
     mixed = _among(shape, q, k, v, window)
 
-    def further(size: int, number: Array, mixed: Mixed) -> Mixed:
+    def further(size: int, number: Array, mixed: Carried) -> Carried:
         def cut(part: Array, begin: int, width: int) -> Array:
             at = (layer, 0, 0, number * size + begin)
             return lax.dynamic_slice(part, at, (1, *part.shape[1:3], width))[0]
@@ -80,12 +80,12 @@ def attend(
     return mixed.values / mixed.total[..., None]
 
 
-def _among(shape: Shape, q: Array, k: Array, v: Array, window: Array | None) -> Mixed:
+def _among(shape: Shape, q: Array, k: Array, v: Array, window: Array | None) -> Carried:
     """The new tokens over themselves, some at a time."""
     count = q.shape[2]
     if count == 1:
         score = capped((q * k[:, None, None, :, 0]).sum(axis=-1), shape.attention_cap)
-        return Mixed(score, jnp.ones_like(score), jnp.broadcast_to(v[:, None, None, :, 0], q.shape))
+        return Carried(score, jnp.ones_like(score), jnp.broadcast_to(v[:, None, None, :, 0], q.shape))
     parts = []
     for begin in range(0, count, _ROWS):
         end = min(begin + _ROWS, count)
@@ -93,29 +93,25 @@ def _among(shape: Shape, q: Array, k: Array, v: Array, window: Array | None) -> 
         seen = (new >= places) & (window is None or new - places < window)
         values = partial(_columns, v)
         parts.append(_mixed(shape, q[:, :, begin:end], k[..., :end], values, seen))
-    return (
-        parts[0]
-        if len(parts) == 1
-        else Mixed(*(jnp.concatenate(all_, axis=2) for all_ in zip(*parts, strict=True)))
-    )
+    return Carried(*(jnp.concatenate(pieces, axis=2) for pieces in zip(*parts, strict=True)))
 
 
 Cut = Callable[[int, int], Array]
 """Some columns of an array (K, D, S), from where on and how many: read where it lies."""
 
 
-def _mixed(shape: Shape, q: Array, keys: Array, values: Cut, seen: Array) -> Mixed:
+def _mixed(shape: Shape, q: Array, keys: Array, values: Cut, seen: Array) -> Carried:
     """Values mixed by the scores of queries (K, G, T, D) with keys (K, D, S), where they are seen (T, S)."""
     scores = jnp.where(seen, capped(jnp.einsum("kgtd,kds->kgts", q, keys), shape.attention_cap), -jnp.inf)
     top = jnp.maximum(_over_last(jnp.max, scores), jnp.finfo(scores.dtype).min)
     shares = jnp.exp(scores - top[..., None])
-    return Mixed(top, _over_last(jnp.sum, shares), _mixture(shares, values))
+    return Carried(top, _over_last(jnp.sum, shares), _mixture(shares, values))
 
 
 def _mixture(shares: Array, values: Cut) -> Array:
     """Shares (K, G, T, S) times values (K, D, S): (K, G, T, D).
 
-    For one token the sum is faster by strips, as in `genome.model.kernel.linear`.
+    For one token the sum is faster by strips, as in `genome.model.kernel.strips`.
     """
     count = shares.shape[-1]
     if shares.shape[2] > 1 or count % STRIP:
@@ -126,12 +122,12 @@ def _mixture(shares: Array, values: Cut) -> Array:
     return (total @ jnp.ones(STRIP, total.dtype))[:, :, None]
 
 
-def _joined(one: Mixed, other: Mixed) -> Mixed:
+def _joined(one: Carried, other: Carried) -> Carried:
     """Two mixtures of the same queries as one."""
     top = jnp.maximum(one.top, other.top)
     first, second = jnp.exp(one.top - top), jnp.exp(other.top - top)
     values = one.values * first[..., None] + other.values * second[..., None]
-    return Mixed(top, one.total * first + other.total * second, values)
+    return Carried(top, one.total * first + other.total * second, values)
 
 
 def _over_last(reduce: Callable[..., Array], x: Array) -> Array:

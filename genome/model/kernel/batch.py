@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from genome.model.kernel.cache import Cache, written
-from genome.model.kernel.forward import chosen, through_layer, turns_of
+from genome.model.kernel.forward import chosen, through_layer, turns_of, wide_vectors
 from genome.model.kernel.layers import Params, logits, norm
 from genome.model.kernel.linear import FEW, of_layer
 from genome.model.kernel.shape import Shape
@@ -20,8 +20,7 @@ from genome.model.kernel.shape import Shape
 @once
 def compiled_batch() -> Callable[..., tuple[Array, Array, Array, tuple[Cache, ...]]]:
     """`advance`, compiled once for each number of sequences and shape of their caches."""
-    options = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
-    return jax.jit(advance, static_argnames="shape", donate_argnames="caches", compiler_options=options)
+    return jax.jit(advance, static_argnames="shape", donate_argnames="caches", compiler_options=wide_vectors())
 
 
 def cuts(count: int) -> Iterator[slice]:
@@ -55,12 +54,10 @@ def advance(
     """
     turns = turns_of(shape, params, starts)
 
-    def layer(x: Array, given: tuple[Array, Array | None]) -> tuple[Array, tuple[Array, Array]]:
-        number, window = given
-        return through_layer(shape, of_layer(params["layers"], number), turns, x, starts, caches, number, window)
+    def layer(x: Array, number: Array) -> tuple[Array, tuple[Array, Array]]:
+        return through_layer(shape, of_layer(params["layers"], number), turns, x, starts, caches, number)
 
-    windows = jnp.array(shape.windows, jnp.int32) if shape.windows else None
-    x, (keys, values) = lax.scan(layer, x * shape.embedding_scale, (jnp.arange(shape.layers), windows))
+    x, (keys, values) = lax.scan(layer, x * shape.embedding_scale, jnp.arange(shape.layers))
     scores = logits(shape, params, norm(shape, x, params["output_norm"]))
     made = tuple(
         written(cache, keys[..., n : n + 1], values[..., n : n + 1], starts[n]) for n, cache in enumerate(caches)

@@ -9,7 +9,7 @@ from jax import Array
 
 from genome.model.kernel.batch import compiled_batch, cuts
 from genome.model.kernel.cache import Cache, cache_bytes, empty_cache, grown
-from genome.model.kernel.executables import Call, Executables
+from genome.model.kernel.executables import Executables, Steps
 from genome.model.kernel.experts import Touched
 from genome.model.kernel.forward import compiled, compiled_states, compiled_told
 from genome.model.kernel.layers import Params
@@ -40,11 +40,11 @@ class Engine:
 
     def __init__(self, weights: Weights, shape: Shape, executables: Executables) -> None:
         self._weights, self._shape, self._executables = weights, shape, executables
+        self._steps = Steps(executables, shape)
         self._params: Params | None = None
         self._streamed: Streamed | None = None
         self._budget_bytes: int | None = None
         self._loading = Lock()
-        self._steps: dict[tuple[Call, int, int], Call] = {}
         self._mixture = Mixture(weights, shape, executables) if shape.experts else None
 
     def params(self, budget_bytes: int | None = None) -> tuple[Params | Streamed, bool]:
@@ -139,7 +139,7 @@ class Engine:
         if self._mixture:
             return self._mixture.advance(params, x, start, len(rows) - 1, cache)
         given = (params, x, np.int32(start), np.int32(len(rows) - 1), cache)
-        return self._executable(compiled(), length, cache.places, given)(*given), []
+        return self._steps.run(compiled(), (length, cache.places), *given), []
 
     def together(
         self,
@@ -173,7 +173,7 @@ class Engine:
             places = max(_places(max(starts[cut]) + 1), *(cache.places for cache in caches[cut]))
             same = tuple(c if c.places == places else grown(c, places) for c in caches[cut])
             given = (params, np.stack(rows[cut]), np.array(starts[cut], np.int32), same)
-            told = self._executable(compiled_batch(), cut.stop - cut.start, places, given)(*given)
+            told = self._steps.run(compiled_batch(), (cut.stop - cut.start, places), *given)
             scores, best, chances = (np.asarray(part) for part in told[:3])
             found += zip(scores, best, chances, told[3], strict=True)
         return found, touched
@@ -192,7 +192,7 @@ class Engine:
         The other arguments, what becomes of the cache, and what was touched, are those of `step`.
 
         Raises:
-            Error: the model is a mixture of experts, or as `step`.
+            Error: as `step`.
         """
         if isinstance(params, Streamed):
             x, places = self._padded(rows, length), _places(start + length)
@@ -201,14 +201,14 @@ class Engine:
         if self._mixture:
             return self._mixture.states(params, x, start, len(rows) - 1, cache, every=every)
         given = (params, x, np.int32(start), cache)
-        states, cache = self._executable(compiled_states(every), length, cache.places, given)(*given)
+        states, cache = self._steps.run(compiled_states(every), (length, cache.places), *given)
         return states, cache, []
 
     def told(self, params: Params | Streamed, hidden: Array) -> tuple[tuple[Array, Array, Array], list[Touched]]:
         """Scores (V,) from a last hidden state (1, d), the most probable token, its log probability; reads."""
         if isinstance(params, Streamed):
             return params.told(hidden)
-        return self._executable(compiled_told(), 1, 0, (params, hidden))(params, hidden), []
+        return self._steps.run(compiled_told(), (), params, hidden), []
 
     def _filled(
         self, rows: Sequence[np.ndarray], length: int, start: int, cache: Cache
@@ -238,13 +238,7 @@ class Engine:
         for length, places in _PREPARED:
             cache = self.cache(params, places)
             x = jax.ShapeDtypeStruct((length, self._shape.width), np.float32)
-            self._executable(compiled(), length, cache.places, (params, x, np.int32(0), np.int32(0), cache))
-
-    def _executable(self, function: Call, length: int, places: int, given: tuple) -> Call:
-        if (step := self._steps.get((function, length, places))) is None:
-            step = self._executables.get(function, self._shape, *given)
-            self._steps[function, length, places] = step
-        return step
+            self._steps.get(compiled(), (length, cache.places), params, x, np.int32(0), np.int32(0), cache)
 
 
 def pieces(tokens: list[int], lengths: Sequence[int] = PREFILL) -> Iterator[tuple[list[int], int]]:

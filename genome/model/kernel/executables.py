@@ -105,6 +105,35 @@ class Executables:
             _tidy(self._folder)
 
 
+class Steps:
+    """The executables of one model, found again by short keys: to name them by their arguments takes longer.
+
+    Args:
+        executables: where they are kept.
+        static: the first argument of all of them.
+    """
+
+    def __init__(self, executables: Executables, static: Any) -> None:
+        self._executables, self._static = executables, static
+        self._found: dict[tuple, Call] = {}
+
+    def get(self, function: Call, key: tuple, *given: Any) -> Call:
+        """As `Executables.get`.
+
+        Args:
+            function: from `jax.jit`.
+            key: tells apart what is given: the same function with the same key is the same step.
+            given: the other arguments.
+        """
+        if (found := self._found.get((function, *key))) is None:
+            found = self._found[function, *key] = self._executables.get(function, self._static, *given)
+        return found
+
+    def run(self, function: Call, key: tuple, *given: Any) -> Any:
+        """What the step gives."""
+        return self.get(function, key, *given)(*given)
+
+
 def _tidy(folder: Path) -> None:
     """Removes what other versions of this program or of jax have left, and processes that were killed."""
     found = [(entry.stat().st_mtime, entry.name) for entry in os.scandir(folder)]

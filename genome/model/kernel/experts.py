@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from genome.model.kernel.forms import finite, pack
-from genome.model.kernel.loading import placed
+from genome.model.kernel.loading import rows_of
 from genome.model.kernel.shape import Shape
 from genome.model.queries import TensorRow
-from genome.model.weights import Weights, not_finite
+from genome.model.weights import Weights
 
 PARTS = ("ffn_gate", "ffn_up", "ffn_down")
 
@@ -70,7 +69,7 @@ class Experts:
             kept, places = self._kept.get((layer, number)), list(self._places(layer, number))
             touched = [Touched(*place, read=kept is None) for place in places]
             if kept is None:
-                kept = self._kept[layer, number] = tuple(self._read(*place) for place in places)
+                kept = self._kept[layer, number] = tuple(rows_of(self._weights, *place) for place in places)
                 self.held_bytes += _bytes(kept)
                 self._shrink()
             else:
@@ -95,12 +94,6 @@ class Experts:
             else:
                 tensor = self._named[f"{part}.{number}", layer]
                 yield tensor, 0, tensor.row_count
-
-    def _read(self, tensor: TensorRow, first: int, rows: int) -> Any:
-        stacked = pack(self._weights.read(tensor, first, rows)[None], tensor.dtype)
-        if not finite(stacked).all():
-            raise not_finite(self._weights, f"tensor {tensor.name}, rows {first} to {first + rows - 1},")
-        return placed(jax.tree.map(lambda part: part[0], stacked))
 
 
 def _bytes(matrices: tuple[Any, ...]) -> int:

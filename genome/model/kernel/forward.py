@@ -6,7 +6,6 @@ Gemma 2: 2408.00118; Gemma 3: 2503.19786.
 
 from collections.abc import Callable, Sequence
 from functools import cache as once
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +60,12 @@ def compiled_states(every: bool) -> Callable[..., tuple[Array, Cache]]:
 
 
 @once
+def compiled_normed() -> Callable[..., Array]:
+    """`layers.norm`, compiled once for each shape of its arguments."""
+    return jax.jit(norm, static_argnames="shape")
+
+
+@once
 def compiled_told() -> Callable[..., tuple[Array, Array, Array]]:
     """`told`, compiled once for each shape of its arguments."""
     return jax.jit(told, static_argnames="shape")
@@ -110,16 +115,12 @@ def _through(
     """
     turns = turns_of(shape, params, start + jnp.arange(x.shape[0]))
 
-    def kept(x: Array, given: Any) -> tuple[Array, tuple[Array, Array, Array | None]]:
-        number, window = given
+    def kept(x: Array, number: Array) -> tuple[Array, tuple[Array, Array, Array | None]]:
         weights = of_layer(params["layers"], number)
-        after, new = through_layer(shape, weights, turns, x, start, cache, number, window)
+        after, new = through_layer(shape, weights, turns, x, start, cache, number)
         return after, (*new, x if keep else None)
 
-    windows = jnp.array(shape.windows, jnp.int32) if shape.windows else None
-    x = x * shape.embedding_scale
-    numbers = jnp.arange(shape.layers)
-    x, (keys, values, before) = lax.scan(kept, x, (numbers, windows))
+    x, (keys, values, before) = lax.scan(kept, x * shape.embedding_scale, jnp.arange(shape.layers))
     cache = written(cache, keys, values, start)
     return x, before, cache
 
@@ -132,10 +133,9 @@ def through_layer(
     start: Array,
     cache: Cache | Sequence[Cache],
     layer: Array,
-    window: Array | None,
 ) -> tuple[Array, tuple[Array, Array]]:
     """New tokens (T, d) behind a layer, and what the cache gets."""
-    x, new = attended(shape, weights, turns, x, start, cache, layer, window)
+    x, new = attended(shape, weights, turns, x, start, cache, layer)
     fed = feed_forward(shape, weights, norm(shape, x, weights["ffn_norm"]))
     return x + _after(shape, weights, "post_ffw_norm", fed), new
 
@@ -148,11 +148,11 @@ def attended(
     start: Array,
     cache: Cache | Sequence[Cache],
     layer: Array,
-    window: Array | None,
 ) -> tuple[Array, tuple[Array, Array]]:
     """The first half of a layer: x with attention added, and what the cache gets."""
     turn, seen = turns[0], None
-    if window is not None:
+    if shape.windows:
+        window = jnp.array(shape.windows, jnp.int32)[layer]
         (cos, sin), (near_cos, near_sin) = turns[0], turns[-1]
         turn = jnp.where(window > 0, near_cos, cos), jnp.where(window > 0, near_sin, sin)
         seen = jnp.where(window > 0, window, jnp.iinfo(jnp.int32).max)

@@ -80,12 +80,7 @@ class Parts:
         Raises:
             DamagedError, Error: as `load`.
         """
-        raw = self._weights.read(self.output, first, count, _scratch(count, self.output.row_bytes))
-        found = pack(raw[None], self.output.dtype)
-        if not finite(found).all():
-            rows = f"rows {first} to {first + count - 1},"
-            raise not_finite(self._weights, f"tensor {self.output.name}, {rows}")
-        return placed(type(found)(*(None if part is None else part[0] for part in found)))
+        return rows_of(self._weights, self.output, first, count)
 
     def tensors(self, number: int) -> list[TensorRow]:
         """What a layer is read from."""
@@ -94,6 +89,19 @@ class Parts:
     def _of(self, number: int) -> list[tuple[str, list[TensorRow]]]:
         inside = ((role, layers) for role, layers in self._groups.items() if role not in (*_ALONE, "output"))
         return [(role, layers[number]) for role, layers in inside]
+
+
+def rows_of(weights: Weights, tensor: TensorRow, first: int, count: int) -> Any:
+    """Some rows of a tensor (count, in), on the device.
+
+    Raises:
+        DamagedError, Error: as `load`.
+    """
+    raw = weights.read(tensor, first, count, _scratch(count, tensor.row_bytes))
+    found = pack(raw[None], tensor.dtype)
+    if not finite(found).all():
+        raise not_finite(weights, f"tensor {tensor.name}, rows {first} to {first + count - 1},")
+    return placed(jax.tree.map(lambda part: part[0], found))
 
 
 def bytes_in_memory(tensor: TensorRow, rows: int | None = None) -> int:

@@ -13,9 +13,9 @@ import numpy as np
 from jax import Array, lax
 
 from genome.model.kernel.cache import Cache, written
-from genome.model.kernel.executables import Call, Executables
+from genome.model.kernel.executables import Executables, Steps
 from genome.model.kernel.experts import Experts, Touched
-from genome.model.kernel.forward import attended, told, turns_of, wide_vectors
+from genome.model.kernel.forward import attended, compiled_normed, told, turns_of, wide_vectors
 from genome.model.kernel.layers import Params, expert, norm, routed
 from genome.model.kernel.linear import of_layer
 from genome.model.kernel.shape import Shape
@@ -35,8 +35,7 @@ class Mixture:
     """
 
     def __init__(self, weights: Weights, shape: Shape, executables: Executables) -> None:
-        self._shape, self._executables = shape, executables
-        self._steps: dict[tuple, Call] = {}
+        self._shape, self._steps = shape, Steps(executables, shape)
         self.experts = Experts(weights, shape)
 
     def advance(
@@ -49,7 +48,7 @@ class Mixture:
         """
         moved, new, touched = self._through(params, x, start, last, cache)
         given = params, moved[-1], np.int32(start), np.int32(last), *new, cache
-        return self._run(compiled_finished, (len(x), cache.places), *given), touched
+        return self._steps.run(compiled_finished(), (len(x), cache.places), *given), touched
 
     def states(
         self, params: Params, x: np.ndarray, start: int, last: int, cache: Cache, *, every: bool
@@ -60,8 +59,8 @@ class Mixture:
             The states, the cache with the new tokens, and which experts were used.
         """
         moved, new, touched = self._through(params, x, start, last, cache)
-        cache = self._run(compiled_written, (len(x), cache.places), cache, *new, np.int32(start))
-        normed = self._run(compiled_normed, (len(x),), params["output_norm"], moved[-1])
+        cache = self._steps.run(compiled_written(), (len(x), cache.places), cache, *new, np.int32(start))
+        normed = self._steps.run(compiled_normed(), (len(x),), moved[-1], params["output_norm"])
         return jnp.stack([*moved[:-1], normed]) if every else normed, cache, touched
 
     def _through(
@@ -73,8 +72,8 @@ class Mixture:
         touched: list[Touched] = []
         for layer in range(self._shape.layers):
             given = params, np.int32(layer), moved[-1], np.int32(start), cache
-            after, normed, picked, shares, (key, value) = self._run(
-                compiled_first_half, (len(x), cache.places), *given
+            after, normed, picked, shares, (key, value) = self._steps.run(
+                compiled_first_half(), (len(x), cache.places), *given
             )
             new[0].append(key)
             new[1].append(value)
@@ -98,13 +97,8 @@ class Mixture:
             found += found[:1] * (most - len(found))  # with a share of 0
             kinds = tuple(touch.tensor.dtype for _, one in found for touch in one)
             given = x, normed, shares, [matrices for matrices, _ in found]
-            x = self._run(compiled_second_half, (len(x), kinds), *given)
+            x = self._steps.run(compiled_second_half(), (len(x), kinds), *given)
         return x
-
-    def _run(self, make: Callable[[], Call], key: tuple, *given: Any) -> Any:
-        if (step := self._steps.get((make, *key))) is None:
-            step = self._steps[make, *key] = self._executables.get(make(), self._shape, *given)
-        return step(*given)
 
 
 @once
@@ -131,12 +125,6 @@ def compiled_written() -> Callable[..., Cache]:
     return jax.jit(_written, static_argnums=0, donate_argnames="cache")
 
 
-@once
-def compiled_normed() -> Callable[..., Array]:
-    """`layers.norm`, compiled."""
-    return jax.jit(_normed, static_argnums=0)
-
-
 def first_half(
     shape: Shape, params: Params, layer: Array, x: Array, start: Array, cache: Cache
 ) -> tuple[Array, Array, Array, Array, tuple[Array, Array]]:
@@ -155,9 +143,8 @@ def first_half(
         used); keys and values for the cache, each (K, D, T).
     """
     weights = of_layer(params["layers"], layer)
-    window = jnp.array(shape.windows, jnp.int32)[layer] if shape.windows else None
     turns = turns_of(shape, params, start + jnp.arange(x.shape[0]))
-    x, new = attended(shape, weights, turns, x, start, cache, layer, window)
+    x, new = attended(shape, weights, turns, x, start, cache, layer)
     normed = norm(shape, x, weights["ffn_norm"])
     return x, normed, *routed(shape, weights, normed), new
 
@@ -186,7 +173,3 @@ def finished(
 
 def _written(shape: Shape, cache: Cache, keys: list[Array], values: list[Array], start: Array) -> Cache:
     return written(cache, jnp.stack(keys), jnp.stack(values), start)
-
-
-def _normed(shape: Shape, weight: Array, x: Array) -> Array:
-    return norm(shape, x, weight)

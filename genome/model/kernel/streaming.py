@@ -3,7 +3,7 @@
 The layers are the same pure functions as in `genome.model.kernel.forward`, compiled for one layer at a time.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache as once
 from functools import partial
 from threading import RLock
@@ -16,9 +16,9 @@ from jax import Array, lax
 
 from genome.errors import Error
 from genome.model.kernel.cache import Cache, cache_bytes, empty_cache, grown, written_layer
-from genome.model.kernel.executables import Call, Executables
+from genome.model.kernel.executables import Call, Executables, Steps
 from genome.model.kernel.experts import Touched
-from genome.model.kernel.forward import chosen, through_layer, turns_of, wide_vectors
+from genome.model.kernel.forward import chosen, compiled_normed, through_layer, turns_of, wide_vectors
 from genome.model.kernel.layers import Params, logits, norm
 from genome.model.kernel.linear import of_layer
 from genome.model.kernel.loading import Parts, bytes_in_memory
@@ -65,7 +65,7 @@ class Streamed:
             pieces[n].kind: _look(self._shelf.load(n)) for n in {p.kind: n for n, p in enumerate(pieces)}.values()
         }
         self._needed: dict[tuple[int, int], int] = {}
-        self._steps: dict[tuple, Call] = {}
+        self._steps = Steps(executables, shape)
         self._cached = self._temporary = 0
         self._using = RLock()
 
@@ -98,7 +98,7 @@ class Streamed:
             for number, piece in enumerate(cut):
                 after, cache = self._through(piece, start + number, cache, places, touched)
             last = np.int32(min(rows, len(after)) - 1)
-            hidden = self._run(compiled_last, (len(after),), self._outside, after, last)
+            hidden = self._steps.run(compiled_last(), (len(after),), self._outside, after, last)
             return (*self._told(hidden, touched), cache), touched
 
     def states(
@@ -109,7 +109,7 @@ class Streamed:
             touched: list[Touched] = []
             before: list[np.ndarray] = []
             after, cache = self._through(x, start, cache, places, touched, before if every else None)
-            last = self._run(compiled_normed, (len(x),), self._outside, after)
+            last = self._steps.run(compiled_normed(), (len(x),), after, self._outside["output_norm"])
             return jnp.stack([*before, last]) if every else last, cache, touched
 
     def told(self, hidden: Array) -> tuple[tuple[Array, Array, Array], list[Touched]]:
@@ -152,8 +152,8 @@ class Streamed:
                 before.append(np.asarray(moved))
             layer, kind = self._piece(number, touched), self._shelf.pieces[number].kind
             given = (layer, self._outside, moved, np.int32(number), begin, cache)
-            moved, new = self._run(compiled_layer, (kind, length, places), *given)
-            cache = self._run(compiled_written, (length, places), cache, *new, np.int32(number), begin)
+            moved, new = self._steps.run(compiled_layer(), (kind, length, places), *given)
+            cache = self._steps.run(compiled_written(), (length, places), cache, *new, np.int32(number), begin)
             moved.block_until_ready()  # else more than one layer would wait for its turn, in memory
         return moved, cache
 
@@ -161,8 +161,8 @@ class Streamed:
         scores = []
         for number in self._head:
             piece, kind = self._piece(number, touched), self._shelf.pieces[number].kind
-            scores.append(self._run(compiled_scores, (kind,), piece, hidden).block_until_ready())
-        return self._run(compiled_chosen, (), scores)
+            scores.append(self._steps.run(compiled_scores(), (kind,), piece, hidden).block_until_ready())
+        return self._steps.run(compiled_chosen(), (), scores)
 
     def _piece(self, number: int, touched: list[Touched]) -> Any:
         """A layer's weights, or a piece of the output projection; it stays where there is room."""
@@ -211,22 +211,14 @@ class Streamed:
         most = 0
         for kind in {pieces[n].kind for n in self._layers}:
             given = (self._looks[kind], self._outside, x, number, number, cache)
-            most = max(most, _buffers(self._executable(compiled_layer, (kind, length, places), *given)))
-        self._executable(compiled_written, (length, places), cache, keys, keys, number, number)
-        self._executable(compiled_last, (length,), self._outside, x, number)
+            most = max(most, _buffers(self._steps.get(compiled_layer(), (kind, length, places), *given)))
+        self._steps.get(compiled_written(), (length, places), cache, keys, keys, number, number)
+        self._steps.get(compiled_last(), (length,), self._outside, x, number)
         for kind in {pieces[n].kind for n in self._head}:
-            self._executable(compiled_scores, (kind,), self._looks[kind], hidden)
+            self._steps.get(compiled_scores(), (kind,), self._looks[kind], hidden)
         scores = [jax.ShapeDtypeStruct((pieces[n].kind,), np.float32) for n in self._head]
-        self._executable(compiled_chosen, (), scores)
+        self._steps.get(compiled_chosen(), (), scores)
         return most
-
-    def _run(self, make: Callable[[], Call], key: tuple, *given: Any) -> Any:
-        return self._executable(make, key, *given)(*given)
-
-    def _executable(self, make: Callable[[], Call], key: tuple, *given: Any) -> Call:
-        if (step := self._steps.get((make, *key))) is None:
-            step = self._steps[make, *key] = self._executables.get(make(), self._shape, *given)
-        return step
 
 
 def check_budget(name: str, budget_bytes: int, least_bytes: int, places: int) -> None:
@@ -302,12 +294,6 @@ def compiled_last() -> Call:
 
 
 @once
-def compiled_normed() -> Call:
-    """`_normed`, compiled once for each shape of its arguments."""
-    return jax.jit(_normed, static_argnames="shape")
-
-
-@once
 def compiled_scores() -> Call:
     """`_scores`, compiled once for each shape of its arguments."""
     return jax.jit(_scores, static_argnames="shape", compiler_options=wide_vectors())
@@ -323,8 +309,7 @@ def _layer(
     shape: Shape, layer: Params, outside: Params, x: Array, number: Array, start: Array, cache: Cache
 ) -> tuple[Array, tuple[Array, Array]]:
     turns = turns_of(shape, outside, start + jnp.arange(x.shape[0]))
-    window = jnp.array(shape.windows, jnp.int32)[number] if shape.windows else None
-    return through_layer(shape, of_layer(layer, jnp.int32(0)), turns, x, start, cache, number, window)
+    return through_layer(shape, of_layer(layer, jnp.int32(0)), turns, x, start, cache, number)
 
 
 def _written(shape: Shape, cache: Cache, keys: Array, values: Array, layer: Array, start: Array) -> Cache:
@@ -333,10 +318,6 @@ def _written(shape: Shape, cache: Cache, keys: Array, values: Array, layer: Arra
 
 def _last(shape: Shape, outside: Params, x: Array, last: Array) -> Array:
     return norm(shape, lax.dynamic_index_in_dim(x, last), outside["output_norm"])
-
-
-def _normed(shape: Shape, outside: Params, x: Array) -> Array:
-    return norm(shape, x, outside["output_norm"])
 
 
 def _scores(shape: Shape, rows: Any, hidden: Array) -> Array:

@@ -1,6 +1,7 @@
 """Sizes of memory as people write them."""
 
 import math
+import os
 import re
 
 from genome.errors import Error, quoted
@@ -44,3 +45,11 @@ def shown_size(size_bytes: int) -> str:
     if size_bytes < 10**7:
         return f"{-(-size_bytes // 1000)} kB"
     return f"{math.ceil(size_bytes / 10**5) / 10:.1f} MB"
+
+
+def machine_bytes() -> int | None:
+    """How much memory this machine has; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None

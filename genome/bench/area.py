@@ -17,6 +17,7 @@ from genome.bench.place import Part, Place
 from genome.bench.rows import Peer, Row
 from genome.errors import Error, NotFoundError
 from genome.progress import Progress, silent
+from genome.sizes import machine_bytes
 from genome.workbench import MODEL, Workbench
 
 
@@ -74,7 +75,7 @@ class Area:
         return {
             "system": platform.platform(),
             "processors": os.cpu_count(),
-            "memory_bytes": _memory_bytes(),
+            "memory_bytes": machine_bytes(),
             "python": platform.python_version(),
             "sqlite": apsw.sqlite_lib_version(),
             "jax": version("jax"),
@@ -91,9 +92,3 @@ def placed(bench: Workbench, folder: Path, quick: bool = False, progress: Progre
     home.folder.mkdir()
     shutil.copyfile(source, home.folder / f"{MODEL}.db")
     return Place(folder, home, home.export(MODEL, folder / f"{MODEL}.gguf").path, quick, progress)
-
-
-def _memory_bytes() -> int | None:
-    if not hasattr(os, "sysconf"):
-        return None
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""The commands that measure: `genome bench similarity`, `genome bench data`, `genome bench inference`."""
+"""The commands that measure: `genome bench similarity`, `data`, `ids` and `inference`."""
 
 import argparse
 from importlib import import_module
@@ -18,7 +18,7 @@ def add_commands(add: Add) -> None:
     """Adds it to the parser."""
     bench = add(
         "bench",
-        "measure how well compositions agree with people, what the data layer does, how models compute",
+        "measure how compositions agree with people, what IDs say, what the data layer does, how models compute",
         "genome bench similarity --draws 5 --json",
     )
     bench.add_argument(
@@ -33,8 +33,8 @@ def add_commands(add: Add) -> None:
         "--draws", metavar="N", type=count, default=20, help="similarity: random anchor sets as control, else 20"
     )
     bench.add_argument("--only", metavar="PART", action="append", default=[],
-                       help="data, inference: some parts (decode,prefill); a wrong name lists all")  # fmt: skip
-    bench.add_argument("--quick", action="store_true", help="data, inference: a tenth of the counts")
+                       help="data, ids, inference: some parts (start,memory); a wrong name lists all")  # fmt: skip
+    bench.add_argument("--quick", action="store_true", help="data, ids, inference: a tenth of the counts")
     add_json(bench)
     bench.set_defaults(run=lambda arguments: _AREAS[arguments.area](arguments))
 

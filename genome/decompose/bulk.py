@@ -8,7 +8,8 @@ import numpy as np
 
 from genome.decompose import queries
 from genome.decompose.codebook import codebook
-from genome.decompose.glosses import function_words
+from genome.decompose.columns import weight_columns
+from genome.decompose.glosses import saying
 from genome.decompose.queries import Unit
 from genome.decompose.words import split_words
 from genome.ids import CODONS, GenomeID
@@ -44,20 +45,17 @@ def by_word(words: list[str], vocabulary: Vocabulary) -> "pl.DataFrame":
     """One row a word: word, unit, id, path, leading, weight, weights (65); null where it is not known."""
     import polars as pl
 
-    units, weights = vocabulary.units, vocabulary.weights
-    leading = weights.argmax(1) if len(weights) else np.zeros(0, int)
+    units = vocabulary.units
     types = pl.DataFrame({
         "unit": pl.Series([unit.label for unit in units], dtype=pl.String),
         "id": pl.Series([unit.id for unit in units], dtype=pl.Int64),
         "path": pl.Series([GenomeID(unit.id).path for unit in units], dtype=pl.String),
-        "leading": pl.Series([KEYS[best] for best in leading], dtype=pl.String),
-        "weight": pl.Series(weights[np.arange(len(units)), leading], dtype=pl.Float32),
-        "weights": pl.Series(weights, dtype=pl.Array(pl.Float32, len(KEYS))),
+        **weight_columns(vocabulary.weights),
     })  # fmt: skip
     none = pl.DataFrame({name: pl.Series([None], dtype=kind) for name, kind in types.schema.items()})
     rows = [vocabulary.places[word] for word in words]
-    told = pl.concat([types, none])[[row if row >= 0 else len(units) for row in rows]]
-    return told.insert_column(0, pl.Series("word", words, dtype=pl.String))
+    found = pl.concat([types, none])[[row if row >= 0 else len(units) for row in rows]]
+    return found.insert_column(0, pl.Series("word", words, dtype=pl.String))
 
 
 def by_text(texts: "pl.Series", split: Sequence[list[str]], vocabulary: Vocabulary) -> "pl.DataFrame":
@@ -67,11 +65,9 @@ def by_text(texts: "pl.Series", split: Sequence[list[str]], vocabulary: Vocabula
     """
     import polars as pl
 
-    silent = function_words().silent
     sums, counts = np.zeros((len(split), len(KEYS)), np.float64), np.zeros(len(split), np.int64)
     for number, words in enumerate(split):
-        said = [word for word in words if word.lower() not in silent] or words
-        rows = [row for word in said if (row := vocabulary.places[word]) >= 0]
+        rows = [row for word in saying(words) if (row := vocabulary.places[word]) >= 0]
         counts[number] = len(rows)
         sums[number] = vocabulary.weights[rows].sum(0)
     weights = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
@@ -79,22 +75,16 @@ def by_text(texts: "pl.Series", split: Sequence[list[str]], vocabulary: Vocabula
     codons = np.zeros((len(split), CODONS), np.uint8)
     codons[known] = codebook().paths(weights[known])
     paths = [GenomeID.pack([c for c in row if c]) if row[0] else None for row in codons.tolist()]
-    leading = weights.argmax(1) if len(weights) else np.zeros(0, int)
-    none = ~known
+    columns = weight_columns(weights)
     frame = pl.DataFrame({
         "text": texts,
         "words": pl.Series([len(words) for words in split], dtype=pl.Int64),
         "known": pl.Series(counts, dtype=pl.Int64),
         "id": pl.Series([None if i is None else int(i) for i in paths], dtype=pl.Int64),
         "path": pl.Series([None if i is None else i.path for i in paths], dtype=pl.String),
-        "leading": pl.Series([KEYS[best] for best in leading], dtype=pl.String),
-        "weight": pl.Series(weights[np.arange(len(split)), leading], dtype=pl.Float32),
-        "weights": pl.Series(weights, dtype=pl.Array(pl.Float32, len(KEYS))),
+        **columns,
     })  # fmt: skip
-    unknown = pl.Series(none)
-    return frame.with_columns(
-        pl.when(~unknown).then(pl.col(name)).alias(name) for name in ("leading", "weight", "weights")
-    )
+    return frame.with_columns(pl.when(pl.Series(known)).then(pl.col(name)).alias(name) for name in columns)
 
 
 def split_all(texts: "pl.Series") -> list[list[str]]:

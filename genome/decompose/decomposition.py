@@ -68,6 +68,11 @@ class Branch:
     branches: tuple["Branch", ...] = ()
     stop: str = ""
 
+    @classmethod
+    def others(cls, share: float) -> "Branch":
+        """The ways that carry little each, added up."""
+        return cls(share, "", False, "", "", (), "others")
+
     @property
     def leaves(self) -> list["Branch"]:
         """Where this branch's ways stop; their shares add up to its own."""

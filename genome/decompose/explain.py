@@ -136,10 +136,10 @@ class Explainer:
         if way.sense is not None:
             key, definition = self._name(self._rows[way.sense])
         ordered = sorted(way.on, key=lambda on: -on.share)
-        named = [on for on in ordered[:BRANCHES] if on.share >= FAINT] if way.on else []
+        named = [on for on in ordered[:BRANCHES] if on.share >= FAINT]
         below = [self._branch(on) for on in named]
         if way.on and (rest := way.share - sum(on.share for on in named)) > 0:
-            below.append(Branch(rest, "", False, "", "", (), "others"))
+            below.append(Branch.others(rest))
         end = "end" if way.sense is None else "" if way.on else "on"
         return Branch(way.share, way.via, way.relation, key, definition, tuple(below), end)
 

@@ -57,6 +57,12 @@ def function_words() -> FunctionWords:
     )
 
 
+def saying(words: list[str]) -> list[str]:
+    """The words of a text that say something; all of them, where none does."""
+    silent = function_words().silent
+    return [word for word in words if word.lower() not in silent] or words
+
+
 def gloss_words(definition: str) -> Iterator[GlossWord]:
     """The words of a definition that say something; what stands in parentheses is left out.
 

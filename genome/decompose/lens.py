@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from genome.decompose.columns import weight_columns
 from genome.errors import Error
 from genome.primitives import KEYS
 from genome.progress import Progress, silent
@@ -72,15 +73,11 @@ class Lens:
 
         seen = self.compositions(states)
         layers, count, _ = seen.shape
-        weights = seen.reshape(-1, len(KEYS))
-        first = weights.argmax(1)
         return pl.DataFrame({
             "token": list(tokens) * layers,
             "position": pl.Series(np.tile(np.arange(count), layers), dtype=pl.Int64),
             "layer": pl.Series(np.repeat(np.arange(layers), count), dtype=pl.Int64),
-            "leading": [KEYS[best] for best in first],
-            "weight": pl.Series(weights[np.arange(len(weights)), first], dtype=pl.Float32),
-            "weights": pl.Series(weights, dtype=pl.Array(pl.Float32, len(KEYS))),
+            **weight_columns(seen.reshape(-1, len(KEYS))),
             "r2": pl.Series(np.repeat(self.r2, count), dtype=pl.Float64),
         })  # fmt: skip
 

@@ -16,7 +16,7 @@ from genome.decompose.cells import Cells
 from genome.decompose.decomposition import Branch, Decomposition, Explanation, Reason, SenseShare
 from genome.decompose.dictionary import CLOSED_CLASS
 from genome.decompose.explain import BRANCHES, Explainer
-from genome.decompose.glosses import function_words
+from genome.decompose.glosses import saying
 from genome.decompose.labels import Fetched, Labels, Stored
 from genome.decompose.lexicon import definition_of
 from genome.decompose.queries import Unit, Within
@@ -185,8 +185,7 @@ class GenomeSpace:
 
     def _mean(self, text: str, words: list[str]) -> Decomposition:
         """The composition of several words; its ID has a path, but no leaf: a text is no stored unit."""
-        said = [word for word in words if word.lower() not in function_words().silent] or words
-        units = [unit for word in said if (unit := self.find(word)) is not None]
+        units = [unit for word in saying(words) if (unit := self.find(word)) is not None]
         if not units:
             raise NotFoundError(f"no word of {quoted(text)} is in the genome database")
         parts = np.stack([self._weights(unit) for unit in units])
@@ -438,7 +437,7 @@ def _foremost(branches: Sequence[Branch]) -> tuple[Branch, ...]:
     ordered = sorted(branches, key=lambda branch: -branch.share)
     named, others = ordered[:BRANCHES], ordered[BRANCHES:]
     if others:
-        named.append(Branch(sum(branch.share for branch in others), "", False, "", "", (), "others"))
+        named.append(Branch.others(sum(branch.share for branch in others)))
     return tuple(named)
 
 

@@ -14,6 +14,7 @@ from genome.envelope import Database, Envelope, assign
 from genome.envelope.held import EXECUTABLES
 from genome.errors import Error, NotFoundError, quoted
 from genome.progress import Progress, silent
+from genome.sizes import machine_bytes
 from genome.workbench.deltas import Deltas
 from genome.workbench.files import GENOME, Files, Library, pullable
 from genome.workbench.naming import safe
@@ -197,7 +198,7 @@ class Workbench:
 
         with self._progress(progress) as told, opened(self.path(name), "model") as weights:
             model = LanguageModel(weights, name, db.Journal("prepare"), executables=self.folder / EXECUTABLES)
-            memory = _memory_bytes()
+            memory = machine_bytes()
             if memory is not None and 2 * self.path(name).stat().st_size > memory:
                 raise Error(f"{name} takes more than half of this machine's memory; its first run compiles instead")
             told(f"{name}: compile", 0, 0)
@@ -434,14 +435,6 @@ class Workbench:
                 f"{self.folder} holds no database; `genome lab --build-only` builds the default ones"
             )
         return tuple(name for name in (MODEL, *LEXICONS, GENOME) if name in there) or tuple(there)
-
-
-def _memory_bytes() -> int | None:
-    """How much memory this machine has; None where nobody tells."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _mixture(parts: list[Database]) -> str:

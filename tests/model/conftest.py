@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from genome.model import import_gguf
+from genome.db import Journal
+from genome.db.connect import opened
+from genome.model import LanguageModel, import_gguf
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,14 @@ def vocabulary(llamacpp_vocab, tmp_path_factory) -> Callable[[str], Path]:
         return path
 
     return made
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+@pytest.fixture
+def model(tiny_db, journal):
+    with opened(tiny_db, "model") as db:
+        yield LanguageModel(db, "tiny", journal)

@@ -7,9 +7,8 @@ import pytest
 from test_architectures import MODELS, stored
 
 from genome.db.connect import opened
-from genome.db.journal import Journal
 from genome.errors import Error
-from genome.model import LanguageModel, queries
+from genome.model import queries
 from genome.model.kernel.architectures import shape_of
 from genome.model.kernel.engine import Engine
 from genome.model.kernel.executables import Executables
@@ -18,17 +17,6 @@ from genome.model.weights import EmbeddingRows, Weights
 DRAW = np.random.default_rng(8)
 PROMPTS = [DRAW.integers(3, 260, count).tolist() for count in (3, 40, 1, 300, 17, 20, 9, 5, 250)]
 SAMPLED = {"temperature": 1.0, "top_k": 40, "repetition_penalty": 1.1}
-
-
-@pytest.fixture
-def journal() -> Journal:
-    return Journal()
-
-
-@pytest.fixture
-def model(tiny_db, journal):
-    with opened(tiny_db, "model") as db:
-        yield LanguageModel(db, "tiny", journal)
 
 
 def alone(model, ids, **options) -> list[int]:

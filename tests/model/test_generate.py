@@ -32,17 +32,6 @@ def smollm2(smollm2_db):
         yield LanguageModel(db, "smollm2", Journal())
 
 
-@pytest.fixture
-def journal() -> Journal:
-    return Journal()
-
-
-@pytest.fixture
-def model(tiny_db, journal):
-    with opened(tiny_db, "model") as db:
-        yield LanguageModel(db, "tiny", journal)
-
-
 @pytest.mark.parametrize("case", GREEDY, ids=[case["prompt"][:24] for case in GREEDY])
 def test_greedy_equals_transformers_in_float32(smollm2, case):
     """Until the reference's two best logits are closer than 0.02 (tests/reference/greedy.py)."""

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from genome.db.connect import opened
-from genome.db.journal import Journal
 from genome.errors import Error
 from genome.model import LanguageModel, import_gguf
 
@@ -30,11 +29,6 @@ def path(request, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("grammar")
     import_gguf(tiny.write(folder / "a.gguf", blanks=request.param == "SentencePiece"), folder / "a.db")
     return folder / "a.db"
-
-
-@pytest.fixture
-def journal() -> Journal:
-    return Journal()
 
 
 @pytest.fixture

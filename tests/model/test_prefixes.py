@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from genome.db.connect import opened
-from genome.db.journal import Journal
 from genome.errors import DamagedError
 from genome.model import LanguageModel, import_gguf
 from genome.model.kernel.engine import PREFILL
@@ -16,17 +15,6 @@ from genome.model.prefixes import FEWEST, Prefixes
 
 DRAW = np.random.default_rng(4)
 PROMPT = DRAW.integers(3, 260, 300).tolist()
-
-
-@pytest.fixture
-def journal() -> Journal:
-    return Journal()
-
-
-@pytest.fixture
-def model(tiny_db, journal):
-    with opened(tiny_db, "model") as db:
-        yield LanguageModel(db, "tiny", journal)
 
 
 def tokens(model, ids, **options) -> list[int]:

@@ -31,7 +31,7 @@ def test_a_prepared_model_compiles_nothing_for_its_first_answers(bench, monkeypa
 
 
 def test_a_model_that_is_large_for_the_machine_is_left_to_its_first_run(bench, monkeypatch):
-    monkeypatch.setattr(workbench, "_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(workbench, "machine_bytes", lambda: 1000)
     with pytest.raises(Error, match="more than half of this machine's memory; its first run compiles"):
         bench.prepare("tiny")
 
@@ -40,7 +40,7 @@ def test_pull_compiles_ahead_and_says_why_not(bench, tmp_path, tiny_gguf, monkey
     pull = ["--home", str(tmp_path / "home"), "pull", str(tiny_gguf), "--name", "tiny"]
     assert main([*pull, "--no-compile"]) == 0
     assert not (tmp_path / "home" / ".executables").exists()
-    monkeypatch.setattr(workbench, "_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(workbench, "machine_bytes", lambda: 1000)
     assert main(pull) == 0
     told = capsys.readouterr()
     assert told.out.count("tiny was already there") == 2
